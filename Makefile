@@ -143,7 +143,7 @@ lint: $(INSTALLED)
 security: $(INSTALLED)
 	@$(BIN)/ruff check --select S --no-cache mcp_transport mcpsite
 	@echo "Settings: manage.py check --deploy"
-	@DJANGO_DEBUG=false DJANGO_ALLOWED_HOSTS=shop.example.com \
+	@ulimit -n $$(ulimit -Hn); DJANGO_DEBUG=false DJANGO_ALLOWED_HOSTS=shop.example.com \
 		DJANGO_SECRET_KEY=$$($(BIN)/python -c "import secrets; print(secrets.token_urlsafe(64))") \
 		$(BIN)/python manage.py check --deploy --fail-level WARNING
 	@$(BIN)/python -m tests.security

@@ -16,7 +16,7 @@ class MCPTransportConfig(AppConfig):
     verbose_name = _("Model Context Protocol")
 
     def ready(self) -> None:
-        from mcp_transport import checks, discovery, log_redaction
+        from mcp_transport import checks, deploy_checks, discovery, log_redaction
         from mcp_transport.connections import watch_connections
 
         discovery.check_shadowing()
@@ -24,7 +24,7 @@ class MCPTransportConfig(AppConfig):
         watch_connections()
         for check in checks.CHECKS:
             register(check, Tags.compatibility)
-        for check in checks.DEPLOY_CHECKS:
+        for check in deploy_checks.DEPLOY_CHECKS:
             register(check, Tags.compatibility, deploy=True)
         if discovery.is_starting_server():
             discovery.discover()

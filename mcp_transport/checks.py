@@ -19,12 +19,12 @@ from django.http import HttpResponse
 from django.urls import NoReverseMatch, get_script_prefix, is_valid_path, reverse
 from django.utils.module_loading import import_string
 
-from mcp_transport import bootstrap, conf, static_files
+from mcp_transport import bootstrap, conf
 from mcp_transport.backends.base import Backend
 from mcp_transport.discovery import declared, needs_declarations
 from mcp_transport.protocol.origin import EXPOSED_HEADERS, METHODS, REQUEST_HEADERS
 
-__all__ = ["CHECKS", "DEPLOY_CHECKS"]
+__all__ = ["CHECKS"]
 
 TESTED_SDK: Final = ((2, 3), (2, 4))
 """The `mcp` releases that this package was tested with: from the first, below the second."""
@@ -240,22 +240,6 @@ def check_cors(**kwargs: Any) -> Iterator[CheckMessage]:
         id="mcp_transport.W013",
     )
 
-
-def check_static_files(**kwargs: Any) -> Iterator[CheckMessage]:
-    """Warn about static files that are not served."""
-    if "django.contrib.staticfiles" not in settings.INSTALLED_APPS or static_files.are_served():
-        return
-    if not getattr(settings, "STATIC_ROOT", None):
-        yield Warning(
-            "STATIC_ROOT is not set, and ASGI servers do not serve static files, so the admin has no styles.",
-            hint="Set STATIC_ROOT, run collectstatic and let the web server serve it, or use WhiteNoise; "
-            "see docs/howto/deploy-with-daphne.md, also for development.",
-            id="mcp_transport.W014",
-        )
-
-
-DEPLOY_CHECKS: Final[tuple[Callable[..., Iterator[CheckMessage]], ...]] = (check_static_files,)
-"""The checks that run with `check --deploy` only."""
 
 CHECKS: Final[tuple[Callable[..., Iterator[CheckMessage]], ...]] = (
     check_settings,

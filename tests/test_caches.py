@@ -67,6 +67,7 @@ BY_THE_SERVER = {
     "mcp_transport.adapters.asgi._encode_name",
     "mcp_transport.auth.http_client._ssl_context",
     "mcp_transport.auth.user._anonymous_kind",
+    "mcp_transport.backends.redis.rates._milliseconds",  # of the costs and capacities of the limits
     "mcp_transport.backends.redis.keys.session_keys",  # of hashes, 26 characters
     "mcp_transport.backends.redis.codec._quoted",  # names of methods and tools, cut to 100 characters
     "mcp_transport.bootstrap._settings_error",

@@ -9,6 +9,7 @@ from functools import lru_cache
 from math import inf
 from typing import Any, Final
 
+from mcp_transport.adapters.daphne import BUFFER_BYTES, response_socket
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import ClientDisconnected
 from mcp_transport.protocol.headers import Headers
@@ -135,6 +136,22 @@ class _Watch:
 
 
 async def _send(watch: _Watch, reply: Reply | StreamReply, send: Send) -> None:
+    is_small = isinstance(reply, Reply) and len(reply.body) <= BUFFER_BYTES
+    socket = None if is_small else response_socket(send)
+    if socket is None:
+        await _send_messages(watch, reply, send)
+        return
+    try:
+        await _send_messages(watch, reply, socket.send)
+    except asyncio.CancelledError:
+        if watch.has_timed_out:
+            socket.abort()
+        raise
+    finally:
+        socket.close()
+
+
+async def _send_messages(watch: _Watch, reply: Reply | StreamReply, send: Send) -> None:
     start = {"type": "http.response.start", "status": reply.status, "headers": _encode(reply.headers)}
     if isinstance(reply, Reply):
         await watch.write(send, start, {"type": "http.response.body", "body": reply.body})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mcp_transport.domain.metrics import Load
 from mcp_transport.domain.session import Session
 
 __all__ = ["NodeRecord", "Overview", "Page", "StreamRecord"]
@@ -12,7 +13,7 @@ __all__ = ["NodeRecord", "Overview", "Page", "StreamRecord"]
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """A live node: where it runs, how many POSTs it is serving, and whether it is draining."""
+    """A live node: where it runs, how many POSTs it is serving, whether it is draining, and its process' load."""
 
     name: str
     host: str
@@ -21,6 +22,8 @@ class NodeRecord:
     draining: bool = False
     age: float = 0.0
     """Seconds since its last heartbeat."""
+    load: Load = field(default_factory=Load)
+    """That of its process at its last heartbeat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,19 +95,10 @@ def _panels(d: Deployment) -> list[_Panel]:
             "Refused requests",
             "reqps",
             {"{{reason}}": f"sum by (reason) ({_rate('refused_total')})"},
-            "By HTTP status; room: idle sessions evicted because their caller reached its session limit.",
+            "By HTTP status or limit; room: idle sessions evicted because their caller reached its session limit.",
         ),
         _Panel("Sessions opened", "reqps", {"opened": f"sum({_rate('sessions_opened_total')})"}),
-        _Panel(
-            "Open streams by node", "none", {"{{instance}}": _selector("streams")}, "Without subscriptions/listen."
-        ),
-        _Panel("Running calls by node", "none", {"{{instance}}": _selector("calls")}),
-        _Panel(
-            "Memory of request bodies by node",
-            "bytes",
-            {"{{instance}}": _selector("body_bytes")},
-            "Estimated, with their decoded content; the limit is MAX_BYTES_IN_FLIGHT.",
-        ),
+        *_panels_by_node(d),
         _Panel(
             "Nodes over time",
             "none",
@@ -125,6 +116,43 @@ def _panels(d: Deployment) -> list[_Panel]:
     ]
 
 
+def _panels_by_node(d: Deployment) -> list[_Panel]:
+    threads = d.policy.tool_threads
+    return [
+        _Panel(
+            "Open streams by node", "none", {"{{instance}}": _selector("streams")}, "Without subscriptions/listen."
+        ),
+        _Panel("Running calls by node", "none", {"{{instance}}": _selector("calls")}),
+        _Panel("Waiting calls by node", "none", {"{{instance}}": _selector("calls_waiting")}),
+        _Panel(
+            "p95 wait",
+            "s",
+            {"": _p95(metric="wait_seconds")},
+            f"Of the calls that could not run at once; after {d.policy.queue_timeout:g} s a call is refused.",
+        ),
+        _Panel(
+            "Threads in use by node",
+            "none",
+            {"{{instance}}": _selector("tool_threads")},
+            f"Of synchronous functions; the limit is TOOL_THREADS, {threads}.",
+            limit=threads,
+        ),
+        _Panel(
+            "Threads lost by node",
+            "none",
+            {"{{instance}}": _selector("tool_threads_lost")},
+            "Their calls have ended, but their functions have not returned. At the line no synchronous tool can run.",
+            limit=threads,
+        ),
+        _Panel(
+            "Memory of request bodies by node",
+            "bytes",
+            {"{{instance}}": _selector("body_bytes")},
+            "Estimated, with their decoded content; the limit is MAX_BYTES_IN_FLIGHT.",
+        ),
+    ]
+
+
 def _selector(metric: str) -> str:
     return f'mcp_transport_{metric}{{job=~"$job", namespace=~"$namespace"}}'
 
@@ -133,9 +161,9 @@ def _rate(metric: str) -> str:
     return f"rate({_selector(metric)}[$__rate_interval])"
 
 
-def _p95(*labels: str) -> str:
+def _p95(*labels: str, metric: str = "call_seconds") -> str:
     by = ", ".join([*labels, "le"])
-    return f"histogram_quantile(0.95, sum by ({by}) ({_rate('call_seconds_bucket')}))"
+    return f"histogram_quantile(0.95, sum by ({by}) ({_rate(metric + '_bucket')}))"
 
 
 def _layout(panels: list[_Panel]) -> list[dict[str, Any]]:

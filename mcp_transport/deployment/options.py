@@ -137,6 +137,8 @@ class Deployment:
     """The user and group id of containers, which no user of a machine has."""
     open_files: ClassVar[int] = 65536
     """The limit of open files and sockets of a process: one for each stream, two in a proxy."""
+    backlog: ClassVar[int] = 2048
+    """How many connections the kernel keeps until the server accepts them, at most net.core.somaxconn."""
     drain_notice: ClassVar[int] = 5
     """How long a draining node accepts requests, until load balancers see that it is not ready."""
     pre_stop_timeout: ClassVar[int] = 15

@@ -15,6 +15,7 @@ __all__ = [
     "Counters",
     "Histogram",
     "Interval",
+    "Load",
     "Point",
     "ProcessMetrics",
     "TrafficSummary",
@@ -163,6 +164,38 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What runs, waits and is occupied at the moment, in one process or in several."""
+
+    running: int = 0
+    """Requests that run, including `subscriptions/listen`."""
+    waiting: int = 0
+    """Calls that wait until they may run, or until a thread is free."""
+    threads: int = 0
+    """Threads in which synchronous functions run."""
+    lost_threads: int = 0
+    """Of these, the ones whose calls have ended."""
+
+    def __add__(self, other: Load) -> Load:
+        return Load(
+            running=self.running + other.running,
+            waiting=self.waiting + other.waiting,
+            threads=self.threads + other.threads,
+            lost_threads=self.lost_threads + other.lost_threads,
+        )
+
+    def to_json(self) -> list[int]:
+        """Convert to JSON values."""
+        return [self.running, self.waiting, self.threads, self.lost_threads]
+
+    @classmethod
+    def from_json(cls, value: Sequence[Any]) -> Load:
+        """Parse the value of `to_json`. Raises: ValueError, TypeError for anything else."""
+        running, waiting, threads, lost_threads, *_ = map(_count, value)
+        return cls(running=running, waiting=waiting, threads=threads, lost_threads=lost_threads)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessMetrics:
     """Counts of one process over its last intervals."""
 
@@ -178,6 +211,8 @@ class ProcessMetrics:
     """New sessions."""
     waits: Histogram = field(default_factory=Histogram)
     """How long calls have waited until they could run, without those that ran at once."""
+    load: Load = Load()
+    """At the moment."""
 
     def to_json(self) -> dict[str, Any]:
         """Convert to JSON values."""
@@ -188,6 +223,7 @@ class ProcessMetrics:
             "refused": dict(self.refused),
             "opened": self.opened,
             "waits": self.waits.to_json(),
+            "load": self.load.to_json(),
         }
 
     @classmethod
@@ -199,8 +235,9 @@ class ProcessMetrics:
             versions={str(name): _count(count) for name, count in value["versions"].items()},
             refused={str(name): _count(count) for name, count in value["refused"].items()},
             opened=_count(value["opened"]),
-            # Absent in the metrics of the previous release.
+            # Both are absent in the metrics of the previous release.
             waits=Histogram.from_json(value["waits"]) if "waits" in value else Histogram(),
+            load=Load.from_json(value.get("load", (0, 0, 0, 0))),
         )
 
 
@@ -233,6 +270,9 @@ class TrafficSummary:
     versions: Mapping[str, int] = field(default_factory=dict)
     refused: Mapping[str, int] = field(default_factory=dict)
     opened: int = 0
+    waits: Histogram = field(default_factory=Histogram)
+    load: Load = Load()
+    """At the moment."""
     points: tuple[Point, ...] = ()
     """Oldest first."""
 
@@ -257,6 +297,8 @@ def aggregate(processes: Iterable[ProcessMetrics]) -> TrafficSummary:
         versions=dict(sorted(counts.versions.items())),
         refused=dict(sorted(counts.refused.items())),
         opened=counts.opened,
+        waits=counts.waits,
+        load=sum((item.load for item in metrics), Load()),
         points=tuple(_points(metrics)),
     )
 

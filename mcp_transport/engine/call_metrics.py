@@ -14,6 +14,7 @@ from mcp_transport.domain.metrics import (
     Counters,
     Histogram,
     Interval,
+    Load,
     ProcessMetrics,
 )
 from mcp_transport.engine.clock import Clock
@@ -58,8 +59,8 @@ class CallMetrics:
         with self._lock:
             self._count_pending().opened += 1
 
-    def process_metrics(self, streams: int) -> ProcessMetrics:
-        """Return the counts of the latest intervals; the process holds `streams` now."""
+    def process_metrics(self, streams: int, load: Load | None = None) -> ProcessMetrics:
+        """Return the counts of the latest intervals; the process holds `streams` and has this `load` now."""
         with self._lock:
             self._streams = streams
             self._count_pending()
@@ -70,6 +71,7 @@ class CallMetrics:
                 refused=dict(self._recent.refused),
                 opened=self._recent.opened,
                 waits=Histogram.from_json(self._recent.waits.to_json()),
+                load=load or Load(),
             )
 
     def since_start(self) -> Counters:

@@ -245,4 +245,5 @@ class Endpoint:
 
     def process_metrics(self) -> ProcessMetrics:
         """Return the metrics of this process for the last minutes."""
-        return self.call_metrics.process_metrics(self.pool.gauges().streams)
+        held = self.pool.gauges()
+        return self.call_metrics.process_metrics(held.streams, held.load)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mcp_transport.backends.base import Backend
+from mcp_transport.domain.metrics import Load
 from mcp_transport.engine.handler_tasks import contain_exits
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.reply import server_stopping
@@ -36,6 +37,13 @@ class Gauges:
     """Threads in which synchronous functions run."""
     lost_threads: int
     """Of these, the ones whose calls have ended."""
+
+    @property
+    def load(self) -> Load:
+        """Return what other processes and operators get to know of it."""
+        return Load(
+            running=self.calls, waiting=self.waiting_calls, threads=self.threads, lost_threads=self.lost_threads
+        )
 
 
 class NodePool:

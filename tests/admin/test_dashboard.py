@@ -12,7 +12,7 @@ from django.test import Client
 
 from mcp_transport.admin.dashboard import Dashboard
 from mcp_transport.backends.records import NodeRecord, Overview
-from mcp_transport.domain.metrics import Histogram, Interval, ProcessMetrics, aggregate
+from mcp_transport.domain.metrics import Histogram, Interval, Load, ProcessMetrics, aggregate
 from mcp_transport.operators import service
 from tests.support.visits import LIST, Visitor, page
 
@@ -52,9 +52,14 @@ NUMBERS = ProcessMetrics(
         f"tools/call {HOSTILE}": tally(0.1, 0.1, 0.1, errors=2),
     },
     versions={"2025-11-25": 6, "2026-07-28": 1},
-    refused={"404": 5, "418": 2, "room": 1},
+    refused={"404": 5, "418": 2, "room": 1, "TOOL_THREADS": 3},
+    waits=tally(0.02, 2.0),
+    load=Load(running=40, waiting=7, threads=32, lost_threads=2),
 )
-NODES = (NodeRecord(HOSTILE, "host-1", 4711, calls=3, draining=True, age=1.25), NodeRecord("n2", "host-2", 12))
+NODES = (
+    NodeRecord(HOSTILE, "host-1", 4711, calls=3, draining=True, age=1.25, load=NUMBERS.load),
+    NodeRecord("n2", "host-2", 12),
+)
 
 
 def known(overview: Overview | None = OVERVIEW) -> Dashboard:
@@ -114,14 +119,24 @@ def test_refusals_are_explained_as_far_as_they_are_known() -> None:
     assert rows(known())["refused"] == [
         ["404: no such session", "10"],
         ["418", "4"],
+        ["Load: no thread is free (TOOL_THREADS)", "6"],
         ["Evicted: session limit reached", "2"],
     ]
 
 
+def test_load_is_that_of_all_processes_at_the_moment_and_waits_are_those_of_the_last_minutes() -> None:
+    facts = dict(rows(known())["summary"])
+    shown = ("Requests running", "Calls waiting", "Threads in use", "Threads lost", "Calls that waited")
+    assert [facts[name] for name in shown] == ["80", "14", "64", "4", "4"]
+    assert 1900 <= float(facts["p95 wait"].removesuffix(" ms")) <= 2400
+    calm = dict(rows(Dashboard(overview=None, traffic=aggregate([]), nodes=()))["summary"])
+    assert (calm["Calls that waited"], calm["p95 wait"]) == ("0", "-")
+
+
 def test_nodes_are_shown_with_their_lease() -> None:
     assert rows(known())["nodes"] == [
-        [HOSTILE, "host-1", "4711", "3", "1.2 s ago", "yes"],
-        ["n2", "host-2", "12", "0", "0.0 s ago", "no"],
+        [HOSTILE, "host-1", "4711", "3", "7", "32", "2", "1.2 s ago", "yes"],
+        ["n2", "host-2", "12", "0", "0", "0", "0", "0.0 s ago", "no"],
     ]
 
 
@@ -139,7 +154,7 @@ def test_charts_have_the_oldest_first_and_their_table_the_newest() -> None:
 def test_nothing_is_nothing() -> None:
     nothing = Dashboard(overview=Overview(), traffic=aggregate([]), nodes=())
     counts = Counter({name: len(found) for name, found in rows(nothing).items()})
-    assert +counts == {"summary": 10}
+    assert +counts == {"summary": 16}
     assert dict(rows(nothing)["summary"])["Error rate"] == "-"
     assert nothing.points() == []
 

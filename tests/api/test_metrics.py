@@ -22,6 +22,7 @@ def test_traffic_is_rates_and_shares(busy: None, superuser: APIClient) -> None:
     assert 0.45 < operation.pop("p95") < 0.55
     counted = {"calls": 1, "errors": 1, "calls_per_second": 0.1, "error_rate": 1.0}
     assert operation == {"operation": "tools/call look", **counted}
+    assert 0.45 < told.pop("wait_p95") < 0.55
     before, now = told.pop("points")
     assert (before.pop("p95") > 0.45, now.pop("p95")) == (True, None)
     assert before == {"age": 5.0, "calls_per_second": 0.2, "errors_per_second": 0.2, "streams": 1}
@@ -34,6 +35,11 @@ def test_traffic_is_rates_and_shares(busy: None, superuser: APIClient) -> None:
         "protocols": [{"value": "2025-11-25", "calls": 1}],
         "refused": [{"reason": "401", "requests": 1}],
         "opened": 1,
+        "running": 1,
+        "waiting": 4,
+        "threads": 3,
+        "lost_threads": 2,
+        "waited": 1,
     }
 
 
@@ -41,6 +47,7 @@ def test_traffic_without_calls_has_no_shares(settings: Any, superuser: APIClient
     settings.MCP_TRANSPORT = {"BACKEND": "memory"}
     told = superuser.get(f"{ROOT}metrics/").json()
     assert (told["calls"], told["error_rate"], told["p95"], told["operations"]) == (0, None, None, [])
+    assert (told["waited"], told["wait_p95"]) == (0, None)
 
 
 def test_sessions_are_summed_up(shared_cache: None, superuser: APIClient) -> None:
@@ -66,4 +73,5 @@ def test_sessions_are_summed_up(shared_cache: None, superuser: APIClient) -> Non
 
 def test_node_tells_how_old_its_lease_is(busy: None, superuser: APIClient) -> None:
     [node] = superuser.get(f"{ROOT}nodes/").json()["results"]
-    assert node == {"name": "here", "host": "host", "pid": 7, "calls": 1, "draining": True, "age": 0.5}
+    load = {"waiting": 4, "threads": 3, "lost_threads": 2}
+    assert node == {"name": "here", "host": "host", "pid": 7, "calls": 1, **load, "draining": True, "age": 0.5}

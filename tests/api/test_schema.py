@@ -18,11 +18,12 @@ from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.backends.records import NodeRecord, StreamRecord
 from mcp_transport.backends.results import Event
 from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent
-from mcp_transport.domain.metrics import Histogram, Interval, ProcessMetrics
+from mcp_transport.domain.metrics import Histogram, Interval, Load, ProcessMetrics
 from mcp_transport.domain.session import InFlightRequest
 from tests.api.conftest import ROOT, open_session, record, routes, store
 
 KEY = record(1).key
+LOAD = Load(running=1, waiting=4, threads=3, lost_threads=2)
 METHODS = {"get", "put", "post", "delete", "patch", "options", "head", "trace"}
 
 
@@ -30,7 +31,7 @@ class Busy(MemoryBackend):
     """A backend with something of everything."""
 
     async def nodes(self) -> tuple[NodeRecord, ...]:
-        return (NodeRecord("here", "host", 7, calls=1, draining=True, age=0.5),)
+        return (NodeRecord("here", "host", 7, calls=1, draining=True, age=0.5, load=LOAD),)
 
     async def stream_records(self, key: str) -> tuple[StreamRecord, ...]:
         return (StreamRecord(name="s", writer="here", holder="here", epoch=1, last=2, bytes=3),)
@@ -53,7 +54,8 @@ class Busy(MemoryBackend):
         tally = Histogram()
         tally.add(0.5, failed=True)
         counted = {"operations": {"tools/call look": tally}, "versions": {"2025-11-25": 1}, "refused": {"401": 1}}
-        return (ProcessMetrics(intervals=(Interval(tally, 1), Interval()), opened=1, **counted),)  # type: ignore[arg-type]
+        intervals = (Interval(tally, 1), Interval())
+        return (ProcessMetrics(intervals=intervals, opened=1, waits=tally, load=LOAD, **counted),)  # type: ignore[arg-type]
 
     async def read_state(self, key: str) -> dict[str, bytes]:
         return {"cart": b""}

@@ -12,6 +12,7 @@ from tests.support.cluster.nodes import Site
 from tests.support.cluster.stage import Stage
 from tests.support.http.client import Client
 from tests.support.processes import MissingProgramError, program
+from tests.support.redis.permanent import refuse_permanent_keys
 
 each_way = pytest.mark.parametrize("pair", [(0, 1), (1, 0)], ids=["to-uvicorn", "to-daphne"], indirect=True)
 """Runs a test with `pair` in both orders: where it matters which server holds the stream or runs the call."""
@@ -33,6 +34,15 @@ def programs() -> None:
         if os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"}:
             pytest.fail(str(missing))
         pytest.skip(str(missing))
+
+
+@pytest.fixture(autouse=True)
+def each_key_expires(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test that leaves a key in the Redis of a stage, which never expires, unless there is a reason."""
+    yield
+    for name in ("site", "stage"):
+        if (used := request.node.funcargs.get(name)) is not None:
+            refuse_permanent_keys(used.redis)
 
 
 @pytest.fixture(scope="session")

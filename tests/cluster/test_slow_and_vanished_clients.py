@@ -82,10 +82,9 @@ async def test_who_does_not_read_delays_nobody(stage: Stage, number: int) -> Non
         events = await events_of(answer)
         lost = assert_complete_or_told(events, STEPS + 1)
         assert events[-1].message["result"]["content"][0]["text"].startswith("counted")
-        if node.server == "uvicorn":  # daphne takes all at once, whatever its client does
-            assert lost > 0
-            assert peak_memory(node) - before < 8 * MEGABYTE
-            await stage.await_happening("lost", node)
+        assert lost > 0
+        assert peak_memory(node) - before < 8 * MEGABYTE
+        await stage.await_happening("lost", node)
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["on the same node", "elsewhere"])

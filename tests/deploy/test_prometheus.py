@@ -69,19 +69,29 @@ def series(metric: str, values: str, **labels: str) -> dict[str, str]:
 
 def calls(each: dict[float, int], operation: str = "ping") -> list[dict[str, str]]:
     """Return the bucket series of calls with these durations, at these rates per 15 s."""
+    return histogram("mcp_transport_call_seconds", each, operation=operation)
+
+
+def waits(each: dict[float, int]) -> list[dict[str, str]]:
+    """Return the bucket series of calls that waited so long, at these rates per 15 s."""
+    return histogram("mcp_transport_wait_seconds", each)
+
+
+def histogram(metric: str, each: dict[float, int], **labels: str) -> list[dict[str, str]]:
+    """Return the bucket series of these durations, at these rates per 15 s."""
     bounds = [*_BOUNDS_SECONDS, float("inf")]
     counts = {bound: sum(count for seconds, count in each.items() if seconds <= bound) for bound in bounds}
     results = [
         series(
-            "mcp_transport_call_seconds_bucket",
+            f"{metric}_bucket",
             f"0+{count}x80",
             le=repr(bound).replace("inf", "+Inf"),
-            operation=operation,
+            **labels,
         )
         for bound, count in counts.items()
     ]
     total = sum(each.values())
-    return [*results, series("mcp_transport_call_seconds_count", f"0+{total}x80", operation=operation)]
+    return [*results, series(f"{metric}_count", f"0+{total}x80", **labels)]
 
 
 # -- files -----------------------------------------------------------------------------------------------
@@ -103,7 +113,7 @@ def test_nodes_that_were_named_are_read() -> None:
 def test_the_operator_is_given_the_same_rules(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules()))
     checked = run("check", "rules", tmp_path / "rules.yaml")
-    assert (checked.returncode, "13 rules found" in checked.stdout) == (0, True), checked.stdout + checked.stderr
+    assert (checked.returncode, "19 rules found" in checked.stdout) == (0, True), checked.stdout + checked.stderr
     anywhere = generate("prometheus", ANYWHERE)["rules.yaml"]
     there = {
         rule.get("alert") or rule["record"] for group in yaml.safe_load(anywhere)["groups"] for rule in group["rules"]
@@ -155,6 +165,11 @@ FAILING = series("mcp_transport_call_errors_total", "0+3x80", operation="ping")
 ERRORS = [*calls({0.01: 30}), FAILING]
 RATE = "job_operation:mcp_transport_calls:rate5m"
 ERROR_RATE = "job_operation:mcp_transport_call_errors:rate5m"
+LOAD = "job:mcp_transport_refused_for_load:rate5m"
+WAIT = "job:mcp_transport_wait_seconds:p95_rate5m"
+REFUSED = [
+    series("mcp_transport_refused_total", "0+3x80", reason=reason) for reason in ("TOOL_THREADS", "max_concurrency")
+]
 RATIO = "job:mcp_transport_call_errors:ratio_rate5m"
 
 
@@ -172,8 +187,10 @@ RATIO = "job:mcp_transport_call_errors:ratio_rate5m"
         (ERRORS, RATE, f'{RATE}{{{BOTH}, operation="ping"}}', 2),
         (ERRORS, ERROR_RATE, f'{ERROR_RATE}{{{BOTH}, operation="ping"}}', 0.2),
         (ERRORS, RATIO, f"{RATIO}{{{BOTH}}}", 0.1),
+        ([*REFUSED, series("mcp_transport_refused_total", "0+3x80", reason="404")], LOAD, f"{LOAD}{{{BOTH}}}", 0.4),
+        (waits({3.0: 30}), f"round({WAIT}, 0.001)", f"{{{BOTH}}}", 4.875),
     ],
-    ids=["p95 of all nodes and operations", "zero without calls", "rate", "errors", "ratio"],
+    ids=["p95 of all nodes and operations", "zero without calls", "rate", "errors", "ratio", "refused", "wait"],
 )
 def test_record(input_series: list[dict[str, str]], expr: str, labels: str, value: float, tmp_path: Path) -> None:
     for expected, is_right in ((value, True), (value + 1, False)):
@@ -196,6 +213,10 @@ FIRING: dict[str, tuple[list[dict[str, str]], str, dict[str, str]]] = {
     "McpStoreUnavailable": ([series("mcp_transport_refused_total", "0+5x80", reason="503")], "6m", {}),
     "McpErrors": (ERRORS, "15m", {}),
     "McpSlow": ([SERVING, *calls({0.3: 30})], "15m", {}),
+    "McpCallsWait": (waits({3.0: 30}), "15m", {}),
+    "McpRefusedForLoad": (REFUSED, "15m", {}),
+    "McpThreadsLost": ([series("mcp_transport_tool_threads_lost", "1x80")], "15m", {"instance": "a"}),
+    "McpNoThread": ([series("mcp_transport_tool_threads_lost", "32x80")], "3m", {"instance": "a"}),
     "McpDrainingStuck": ([series("mcp_transport_draining", "1x80")], "3m", {"instance": "a"}),
     "McpRefusedByLimit": (
         [series("mcp_transport_refused_total", "0+5x80", reason="room")],
@@ -210,6 +231,10 @@ QUIET: dict[str, list[dict[str, str]]] = {
     "McpStoreUnavailable": [series("mcp_transport_refused_total", "0+5x80", reason="404")],
     "McpErrors": [*calls({0.01: 30}), series("mcp_transport_call_errors_total", "0+1x80", operation="ping")],
     "McpSlow": [SERVING, *calls({0.1: 30})],
+    "McpCallsWait": waits({0.5: 30}),
+    "McpRefusedForLoad": [*REFUSED, *calls({0.01: 200})],
+    "McpThreadsLost": [series("mcp_transport_tool_threads_lost", "1x20 0x60")],
+    "McpNoThread": [series("mcp_transport_tool_threads_lost", "31x80")],
     "McpDrainingStuck": [series("mcp_transport_draining", "1x5 stale")],
     "McpRefusedByLimit": [series("mcp_transport_refused_total", "0+5x80", reason="404")],
 }
@@ -234,6 +259,13 @@ def fires(name: str, input_series: list[dict[str, str]], at: str, labels: dict[s
 
 def test_every_alert_is_tried() -> None:
     assert set(alerts()) == set(FIRING) == set(QUIET)
+
+
+def test_load_that_is_refused_is_a_share_of_all_calls(tmp_path: Path) -> None:
+    busy = fires("McpRefusedForLoad", [*REFUSED, *calls({0.01: 100})], "15m", {})
+    few = fires("McpCallsWait", waits({3.0: 1}), "15m", None)
+    tested = try_rules(tmp_path, busy, few)
+    assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
 @pytest.mark.parametrize("name", FIRING)

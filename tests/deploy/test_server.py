@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,28 @@ def test_address_is_everybodys_in_a_container_and_this_machines_elsewhere() -> N
         assert "8000" in " ".join(command(spec))
         assert "127.0.0.1" not in " ".join(command(spec))
         assert "127.0.0.1" in " ".join(command(spec, address="127.0.0.1"))
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("server", ["daphne", "uvicorn", "gunicorn"])
+def test_connections_wait_until_a_busy_server_accepts_them(node: Unit) -> None:
+    """Otherwise the kernel would drop the first packet of most, and their clients would repeat it seconds later."""
+    most = int(Path("/proc/sys/net/core/somaxconn").read_text())
+    node.pause()
+    try:
+        with ExitStack() as stack:
+            for _ in range(min(1000, most)):
+                stack.enter_context(socket.create_connection(("127.0.0.1", node.port), timeout=20))
+    finally:
+        node.resume()
+
+
+def test_backlog_is_the_same_for_each_server() -> None:
+    for server in SERVERS:
+        assert str(Deployment.backlog) in " ".join(command(deployment(server)))
+    arguments = command(deployment("granian"))
+    # Otherwise as many as the backlog: open streams would use them up.
+    assert int(arguments[arguments.index("--backpressure") + 1]) == Deployment.open_files
 
 
 def test_idle_connections_outlast_those_that_a_proxy_keeps() -> None:

@@ -160,13 +160,14 @@ async def test_history_is_shown(client: SessionClient) -> None:
 async def test_nodes_and_traffic_of_other_processes_are_shown(client: SessionClient) -> None:
     node = client.endpoint.pool.nodes[0].id
     [told] = await as_json("nodes")
-    assert (told["name"], told["draining"]) == (node, False)
+    assert (told["name"], told["draining"], told["waiting"], told["lost_threads"]) == (node, False, 0, 0)
     assert 0 <= told["age"] < 60
     assert (await run("nodes")).splitlines()[1].split()[0] == node
     traffic = await as_json("traffic")
     assert (traffic["processes"], traffic["all_processes"]) == (1, True)
     text = await run("traffic")
-    assert "sampled from      1 process, over 0 seconds" in text.splitlines()
+    assert "sampled from       1 process, over 0 seconds" in text.splitlines()
+    assert {"calls waiting", "threads lost", "p95 wait"} <= {line.split("  ")[0] for line in text.splitlines()}
     assert {"calls by operation", "calls by protocol revision", "refused"} <= set(text.splitlines())
 
 

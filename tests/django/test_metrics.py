@@ -34,10 +34,14 @@ OURS = [
     "mcp_transport_events",
     "mcp_transport_call_seconds",
     "mcp_transport_call_errors",
+    "mcp_transport_wait_seconds",
     "mcp_transport_refused",
     "mcp_transport_sessions_opened",
     "mcp_transport_streams",
     "mcp_transport_calls",
+    "mcp_transport_calls_waiting",
+    "mcp_transport_tool_threads",
+    "mcp_transport_tool_threads_lost",
     "mcp_transport_body_bytes",
     "mcp_transport_draining",
 ]
@@ -181,6 +185,7 @@ def promtool(*words: str, text: str) -> subprocess.CompletedProcess[str]:
 async def test_promtool_finds_no_fault(serve: Serve) -> None:
     serve().call_metrics.record_call('tools/call a"\\\n', "v", time.time(), 0.1, Ending.ERROR)
     serve().call_metrics.record_refusal("404")
+    serve().call_metrics.record_wait(0.1)
     text = (await AsyncClient().get("/metrics")).content.decode()
     checked = promtool("check", "metrics", text=text)
     assert (checked.returncode, checked.stderr) == (0, "")

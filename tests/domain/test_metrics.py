@@ -16,6 +16,7 @@ from mcp_transport.domain.metrics import (
     Counters,
     Histogram,
     Interval,
+    Load,
     ProcessMetrics,
     aggregate,
 )
@@ -59,8 +60,21 @@ def test_numbers_are_the_same_after_json() -> None:
         versions={"2025-11-25": 2},
         refused={"404": 1},
         opened=4,
+        waits=histogram(0.2),
+        load=Load(running=4, waiting=3, threads=2, lost_threads=1),
     )
     assert ProcessMetrics.from_json(json.loads(json.dumps(numbers.to_json()))) == numbers
+
+
+def test_numbers_of_the_previous_release_have_neither_waits_nor_load() -> None:
+    old = ProcessMetrics(opened=4, waits=histogram(0.2), load=Load(waiting=3)).to_json()
+    del old["waits"], old["load"]
+    assert ProcessMetrics.from_json(old) == ProcessMetrics(opened=4)
+
+
+def test_numbers_of_the_next_release_may_have_more() -> None:
+    new = {**ProcessMetrics().to_json(), "load": [4, 3, 2, 1, 7], "more": 1}
+    assert ProcessMetrics.from_json(new).load == Load(running=4, waiting=3, threads=2, lost_threads=1)
 
 
 def test_processes_are_added_up() -> None:
@@ -70,6 +84,8 @@ def test_processes_are_added_up() -> None:
         versions={"2025-11-25": 3},
         refused={"404": 1},
         opened=1,
+        waits=histogram(0.2, 0.2),
+        load=Load(running=4, waiting=3, threads=2, lost_threads=1),
     )
     two = ProcessMetrics(
         intervals=(Interval(histogram(*[0.2] * 7), 5),),
@@ -77,6 +93,8 @@ def test_processes_are_added_up() -> None:
         versions={"2026-07-28": 7},
         refused={"404": 2, "room": 1},
         opened=2,
+        waits=histogram(1.0),
+        load=Load(running=1, waiting=1, threads=1),
     )
     traffic = aggregate([one, two])
     assert (traffic.processes, traffic.seconds, traffic.opened) == (2, 2 * INTERVAL_SECONDS, 3)
@@ -84,6 +102,8 @@ def test_processes_are_added_up() -> None:
     assert [(name, each.calls) for name, each in traffic.operations.items()] == [("tools/call add", 9), ("ping", 1)]
     assert (traffic.versions, traffic.refused) == ({"2025-11-25": 3, "2026-07-28": 7}, {"404": 3, "room": 1})
     assert traffic.rate(traffic.total.calls) == 1.0
+    assert (traffic.waits.calls, round(traffic.waits.seconds, 6)) == (3, 1.4)
+    assert traffic.load == Load(running=5, waiting=4, threads=3, lost_threads=1)
     assert [(point.age, point.calls, point.errors, point.streams) for point in traffic.points] == [
         (INTERVAL_SECONDS, 1 / INTERVAL_SECONDS, 0, 1),
         (0, 9 / INTERVAL_SECONDS, 1 / INTERVAL_SECONDS, 7),
@@ -94,6 +114,7 @@ def test_processes_are_added_up() -> None:
 def test_nobody_has_counted_anything() -> None:
     traffic = aggregate([])
     assert (traffic.processes, traffic.seconds, traffic.points, traffic.rate(7)) == (0, 0, (), 0.0)
+    assert (traffic.waits, traffic.load) == (Histogram(), Load())
 
 
 def test_a_histogram_counts_the_calls_within_a_duration() -> None:
@@ -126,7 +147,10 @@ def test_further_operations_share_one_histogram() -> None:
     assert {name: each.calls for name, each in operations.items()} == {"a": 2, "b": 1, "other": 1}
 
 
-@pytest.mark.parametrize("changes", [{"opened": -1}, {"opened": "x"}, {"operations": {"a": [1, 0, -1.0, []]}}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"opened": -1}, {"opened": "x"}, {"operations": {"a": [1, 0, -1.0, []]}}, {"load": [0, -1, 0, 0]}, {"load": []}],
+)
 def test_numbers_that_nobody_counted_are_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"not a count|not a duration"):
+    with pytest.raises(ValueError, match=r"not a count|not a duration|not enough values"):
         ProcessMetrics.from_json({**ProcessMetrics().to_json(), **changes})

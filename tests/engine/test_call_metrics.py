@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from mcp_transport.domain.history import Ending
-from mcp_transport.domain.metrics import INTERVAL_SECONDS, MAX_INTERVALS
+from mcp_transport.domain.metrics import INTERVAL_SECONDS, MAX_INTERVALS, Load
 from mcp_transport.engine.call_metrics import CallMetrics
 from tests.support.clock import FakeClock
 
@@ -28,6 +28,7 @@ async def test_what_goes_on_counts_since_the_start_at_once_and_when_its_interval
         counter.ping(version="2026-07-28", ending=ending)
     counter.record_refusal("404")
     counter.record_session()
+    counter.record_wait(0.5)
     versions = {"2025-11-25": 1, "2026-07-28": 3}
     counted = counter.since_start()
     [(name, tally)] = counted.operations.items()
@@ -39,6 +40,8 @@ async def test_what_goes_on_counts_since_the_start_at_once_and_when_its_interval
     assert [(item.histogram.calls, item.histogram.errors, item.streams) for item in numbers.intervals] == [(4, 2, 4)]
     assert {name: each.calls for name, each in numbers.operations.items()} == {"ping": 4}
     assert (numbers.versions, numbers.refused, numbers.opened) == (versions, {"404": 1}, 1)
+    assert (numbers.waits.calls, numbers.waits.seconds, numbers.load) == (1, 0.5, Load())
+    assert counter.process_metrics(0, Load(waiting=2)).load == Load(waiting=2)
 
 
 async def test_a_pause_has_intervals_too() -> None:

@@ -18,6 +18,7 @@ from mcp_transport.kernel import Kernel
 from mcp_transport.protocol.http import HTTPRequest
 from tests.support.client import SessionClient
 from tests.support.clock import FakeClock
+from tests.support.leaks import LeakWatch
 from tests.support.tools import KEYS, Gate, build_tools
 
 
@@ -57,19 +58,23 @@ BuildEndpoint = Callable[..., Endpoint]
 
 @pytest.fixture
 async def build_endpoint(clock: FakeClock, gate: Gate) -> AsyncIterator[BuildEndpoint]:
-    """Build endpoints that are stopped at the end; two with one `backend` are two nodes."""
+    """Build endpoints that are stopped at the end, and must leave nothing; two with one `backend` are two nodes."""
     built: list[Endpoint] = []
+    watches: list[LeakWatch] = []
 
     def build(
         backend: Any = None, server: Any = None, rate_limits: RateLimits | None = None, **changes: Any
     ) -> Endpoint:
         built.append(endpoint_of(server or build_tools(gate), clock, Policy(**changes), backend, rate_limits))
+        watches.append(LeakWatch(built[-1]))
         return built[-1]
 
     yield build
     gate.open.set()
     for endpoint in built:
         await endpoint.pool.stop()
+    leaks = [found for watch in watches if (found := await watch.found())]
+    assert not leaks, f"left behind: {leaks}"
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from mcp_transport.backends.records import NodeRecord
 from mcp_transport.backends.redis.client import RedisClient
 from mcp_transport.backends.redis.membership import Membership, journal_entry, send
 from mcp_transport.backends.redis.pending import RunningStreams
-from mcp_transport.domain.metrics import ProcessMetrics
+from mcp_transport.domain.metrics import Load, ProcessMetrics
 from mcp_transport.domain.node_messages import Broadcast, NodeMessage
 from mcp_transport.exceptions import BackendError
 from mcp_transport.supervision import attempt, suppress_and_log
@@ -190,4 +190,6 @@ def _node(name: str, lease: Any, age: float) -> NodeRecord:
         calls=int(lease["calls"]),
         draining=bool(lease["draining"]),
         age=age,
+        # Absent if the node could not report its metrics; without the load in the previous release.
+        load=Load.from_json(lease.get("numbers", {}).get("load", (0, 0, 0, 0))),
     )

@@ -27,11 +27,35 @@ __all__ = [
     "traffic_tables",
 ]
 
+
+def _load(attribute: str) -> tuple[Field[Any], ...]:
+    """Return the fields of a record's load, but for what runs."""
+    waiting = attrgetter(f"{attribute}.waiting")
+    return (
+        Field("waiting", _("Calls waiting"), kinds.COUNT, waiting, "Those that wait until they may run."),
+        Field(
+            "threads",
+            _("Threads in use"),
+            kinds.COUNT,
+            attrgetter(f"{attribute}.threads"),
+            "Threads in which synchronous functions run; at most `TOOL_THREADS` in each process.",
+        ),
+        Field(
+            "lost_threads",
+            _("Threads lost"),
+            kinds.COUNT,
+            attrgetter(f"{attribute}.lost_threads"),
+            "Of these, the ones whose calls have ended.",
+        ),
+    )
+
+
 NODE: Final[tuple[Field[NodeRecord], ...]] = (
     Field("name", _("Node")),
     Field("host", _("Host")),
     Field("pid", _("Process"), Kind(kinds.COUNT.schema)),
     Field("calls", _("Calls"), kinds.COUNT),
+    *_load("load"),
     Field("age", _("Last heartbeat"), Kind(kinds.NUMBER.schema, formats.seconds_ago), note="Seconds since then."),
     Field("draining", _("Draining"), kinds.FLAG),
 )
@@ -172,6 +196,11 @@ _REASONS: Final[dict[str, Label]] = {
     "429": _("429: too many requests"),
     "503": _("503: not available"),
     "room": _("Evicted: session limit reached"),
+    "MAX_CONCURRENT_CALLS": _("Load: too many calls at a time (MAX_CONCURRENT_CALLS)"),
+    "TOOL_THREADS": _("Load: no thread is free (TOOL_THREADS)"),
+    "max_concurrency": _("Load: too many calls of a tool at a time (max_concurrency)"),
+    "RATE_LIMITS": _("Load: too many requests within a time (RATE_LIMITS)"),
+    "rate_limit": _("Load: too many calls of a tool within a time (rate_limit)"),
 }
 _REASON: Final = Kind(kinds.TEXT.schema, lambda reason: str(_REASONS.get(reason, reason)))
 _REFUSED: Final[tuple[Field[_Count], ...]] = (
@@ -214,9 +243,22 @@ TRAFFIC: Final[tuple[Field[TrafficSummary], ...]] = (
         _("Refused"),
         records(_REFUSED),
         _counts_of("refused"),
-        "By HTTP status; `room`: sessions evicted because their caller reached the session limit.",
+        "By HTTP status, or by the setting or option that limits the load; `room`: sessions evicted because their "
+        "caller reached the session limit.",
     ),
     Field("opened", _("Sessions opened"), kinds.COUNT),
+    Field("running", _("Requests running"), kinds.COUNT, attrgetter("load.running"), "Requests that run."),
+    *_load("load"),
+    Field(
+        "waited", _("Calls that waited"), kinds.COUNT, attrgetter("waits.calls"), "Those that could not run at once."
+    ),
+    Field(
+        "wait_p95",
+        _("p95 wait"),
+        kinds.LATENCY,
+        lambda traffic: traffic.waits.percentile(0.95) if traffic.waits.calls else None,
+        "The 95th percentile of how long those calls waited, in seconds; null if none did.",
+    ),
     Field("points", _("Last five minutes in numbers"), records(POINT, "Point"), note="The oldest first."),
 )
 
@@ -232,6 +274,7 @@ def _sample(traffic: TrafficSummary) -> str:
 
 _TRAFFIC_ROWS: Final[tuple[Field[TrafficSummary], ...]] = (
     *pick(TRAFFIC, "calls", "calls_per_second", "p95", "error_rate", "opened"),
+    *pick(TRAFFIC, "running", "waiting", "waited", "wait_p95", "threads", "lost_threads"),
     Field("sampled", _("Sampled from"), kinds.TEXT, _sample),
 )
 

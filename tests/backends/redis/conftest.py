@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -11,10 +11,23 @@ from mcp_transport.engine.endpoint import Endpoint
 from tests.backends.redis.scene import two_endpoints
 from tests.support.client import SessionClient
 from tests.support.redis.backend import admin, backend, clock, server
+from tests.support.redis.permanent import refuse_permanent_keys
 from tests.support.redis.server import RedisServer
 from tests.support.tools import Gate
 
 __all__ = ["admin", "backend", "clock", "server"]
+
+
+@pytest.fixture(autouse=True)
+def each_key_expires(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test that leaves a key which never expires, unless there is a reason."""
+    if "server" not in request.fixturenames:
+        yield
+        return
+    server: RedisServer = request.getfixturevalue("server")
+    yield
+    if server.alive:
+        refuse_permanent_keys(server)
 
 
 @pytest.fixture

@@ -10,8 +10,10 @@ import redis
 from mcp_transport.backends.redis import keys
 from mcp_transport.backends.redis.keys import Keys
 from tests.backends.redis.scene import nodes, use
+from tests.support.docs import table
 from tests.support.redis.aliases import django
 from tests.support.redis.keys import documented, key_pattern
+from tests.support.redis.permanent import PERMANENT, permanent_keys, refuse_permanent_keys
 from tests.support.redis.server import RedisServer
 
 pytestmark = pytest.mark.servers
@@ -49,6 +51,21 @@ def test_each_key_is_documented() -> None:
 
 def test_each_key_begins_with_the_prefix_that_rights_are_for() -> None:
     assert all(name.startswith("shop:mcp:") for name in names_of("shop:"))
+
+
+def test_keys_that_never_expire_are_those_of_which_that_is_documented() -> None:
+    rows = {row[0]: row[3] for row in table("howto/redis.md", "Key")}
+    assert {key for key, expires in rows.items() if expires.startswith("never")} == PERMANENT.keys()
+
+
+def test_a_key_without_an_end_is_found(server: RedisServer, admin: redis.Redis) -> None:
+    refuse_permanent_keys(server)
+    admin.set("mcp:{S}", "x", px=60_000)
+    admin.set("shop:mcp:born", "x")
+    assert permanent_keys(server) == set()
+    admin.set("shop:mcp:{S}", "x")
+    assert permanent_keys(server) == {"shop:mcp:{S}"}
+    admin.flushall()
 
 
 async def test_each_key_has_the_documented_type(server: RedisServer, admin: redis.Redis) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
+import orjson
 import pytest
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.backends.lease import Lease
 from mcp_transport.backends.redis.client import RedisClient
+from mcp_transport.domain.metrics import Load, ProcessMetrics
+from mcp_transport.domain.node_messages import Closed
 from mcp_transport.domain.session_query import SessionQuery, State
 from mcp_transport.exceptions import BackendError
 from tests.support.backends import ANN, KEY, POLICY, STREAM, HandClock, in_flight, index_of, session
@@ -36,6 +40,34 @@ async def test_a_lease_that_was_not_renewed_for_most_of_its_time_may_be_lost_unt
     assert backend.bus.lease_may_be_lost("n1")
     await member._heartbeat()
     assert not backend.bus.lease_may_be_lost("n1")
+
+
+async def test_load_of_a_node_is_read_from_its_lease_as_far_as_it_is_there(backend: Backend) -> None:
+    load = Load(running=4, waiting=3, threads=2, lost_threads=1)
+    await backend.bus.start("n1", lambda message: None, lambda: ProcessMetrics(load=load))
+    assert [node.load for node in await backend.bus.nodes()] == [load]
+    assert [numbers.load for numbers in await backend.bus.metrics()] == [load]
+    member = members(backend)["n1"]
+    read = partial(member._client.execute, "GET", member._keys.lease("n1"))
+    write = partial(member._client.execute, "SET", member._keys.lease("n1"))
+    lease = orjson.loads(await read())
+    del lease["numbers"]["load"]  # the previous release
+    await write(orjson.dumps(lease), "PX", 10_000)
+    assert [node.load for node in await backend.bus.nodes()] == [Load()]
+    del lease["numbers"]  # could not be measured
+    await write(orjson.dumps(lease), "PX", 10_000)
+    assert [node.load for node in await backend.bus.nodes()] == [Load()]
+
+
+async def test_inbox_of_a_node_that_dies_before_its_next_heartbeat_expires(backend: Backend) -> None:
+    await backend.bus.start("n1", lambda message: None)
+    member = members(backend).pop("n1")  # as another process sees it
+    keys = [member._keys.inbox("n1"), member._keys.inbox_bytes("n1")]
+    await member._client.execute("DEL", *keys)
+    await member.stop()
+    await member._client.execute("SET", member._keys.lease("n1"), "{}", "PX", 10_000)
+    assert await backend.bus.send("n1", Closed(KEY))
+    assert all([await member._client.execute("PTTL", key) > 0 for key in keys])
 
 
 async def test_after_an_outage_shorter_than_a_lease_no_live_node_is_declared_dead(

@@ -20,6 +20,7 @@ from tests.support.http.client import Client
 from tests.support.http.network import SocketAnswer
 from tests.support.node import Node
 from tests.support.processes import LOOPBACK, start_all, stop_all
+from tests.support.redis.permanent import refuse_permanent_keys
 from tests.support.redis.server import RedisServer
 
 SITE = "tests.support.cluster.site"
@@ -82,6 +83,7 @@ class Site:
         """Stop the nodes, then what they share."""
         try:
             stop_all(self.nodes)
+            refuse_permanent_keys(self.redis)
         finally:
             if self._own_redis:
                 self.redis.stop()

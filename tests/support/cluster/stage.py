@@ -22,6 +22,7 @@ from tests.support.http.network import SocketAnswer
 from tests.support.http.request import BOTH
 from tests.support.node import Node
 from tests.support.processes import LOOPBACK, TICK_SECONDS, start_all, stop_all
+from tests.support.redis.permanent import refuse_permanent_keys
 from tests.support.redis.server import RedisServer
 
 LEASE = 1.0
@@ -105,6 +106,7 @@ class Stage:
     def stop(self) -> None:
         try:
             stop_all(self.nodes)
+            refuse_permanent_keys(self.redis)
         finally:
             if self._owns_redis:
                 self.redis.stop()
