@@ -218,7 +218,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "WRITE_TIMEOUT_SECONDS": _from_policy(
         "write_timeout",
         float,
-        "How long a client may take to accept a chunk of a stream (ASGI mount; not daphne).",
+        "How long a client may take to accept a chunk of a stream (ASGI mount).",
         0.001,
     ),
     "STREAM_MAX_EVENTS": _from_policy("stream_max_events", int, "How many events of a stream can be replayed.", 1),

@@ -51,7 +51,7 @@ class ResponseSocket:
 
     def close(self) -> None:
         """Stop to wait for the buffer."""
-        if self._request.producer is self:
+        if self._request.producer is self and self._request.channel is not None:  # None once the connection is lost
             self._request.unregisterProducer()
         self._has_room.set()
 

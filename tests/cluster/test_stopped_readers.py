@@ -8,6 +8,7 @@ import resource
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,11 @@ PATIENCE = 60.0
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    limits = {"STREAM_QUEUE": STREAM_QUEUE, "STREAM_MAX_EVENTS": 50, "WRITE_TIMEOUT_SECONDS": WRITE_TIMEOUT}
+    limits: dict[str, Any] = {
+        "STREAM_QUEUE": STREAM_QUEUE,
+        "STREAM_MAX_EVENTS": 50,
+        "WRITE_TIMEOUT_SECONDS": WRITE_TIMEOUT,
+    }
     with Stage(["uvicorn", "daphne"], LEASE_SECONDS=6.0, **limits) as stage:
         yield stage
 

@@ -83,11 +83,8 @@ def test_what_is_generated_starts_the_project(shop: tuple[Path, CompletedProcess
     else:
         text = (folder / "deploy/docker/Dockerfile").read_text()
         assert re.findall(r"DJANGO_SETTINGS_MODULE=(\S+)", text) == ["shop.settings"]
-        places = {"0.0.0.0": LOOPBACK, "8000": "%i"}  # noqa: S104
-        variables, line = (
-            {},
-            [places.get(argument, argument) for argument in json.loads(text.rpartition("\nCMD ")[2])],
-        )
+        command = text.rpartition("\nCMD ")[2].replace("0.0.0.0", LOOPBACK).replace("8000", "%i")  # noqa: S104
+        variables, line = {}, json.loads(command)
     with Started(folder, line, variables) as node:
         assert called(node.port) == {"result": 5}
 

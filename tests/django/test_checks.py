@@ -15,7 +15,7 @@ from django.core.checks import WARNING, CheckMessage, run_checks
 from django.db import connections, transaction
 from django.urls import include, path
 
-from mcp_transport import bootstrap, checks, conf, deploy_checks, tool
+from mcp_transport import bootstrap, checks, conf, deploy_checks, settings_table, tool
 from mcp_transport.declarations import Declarations
 from mcp_transport.protocol.origin import REQUEST_HEADERS
 from tests.django import test_faulty_settings
@@ -341,7 +341,8 @@ def test_static_files_that_nobody_serves(changed: dict[str, Any], is_warned: boo
 
 
 def test_each_id_has_a_test() -> None:
-    texts = [Path(str(module.__file__)).read_text() for module in (checks, deploy_checks, conf, bootstrap)]
+    modules = (checks, deploy_checks, conf, settings_table, bootstrap)
+    texts = [Path(str(module.__file__)).read_text() for module in modules]
     files = (Path(__file__), Path(__file__).with_name("test_deploy_checks.py"))
     tested = set(re.findall(r'"([EW]\d{3})"', "".join(file.read_text() for file in files)))
     tested |= {id for id, *_ in test_faulty_settings.FAULTS}

@@ -138,7 +138,7 @@ tested_by(
 )
 tested_by(
     POLICY.write_timeout,
-    "time for a client to accept a piece of a stream (ASGI mount; not daphne)",
+    "time for a client to accept a piece of a stream (ASGI mount)",
     "test_server_gives_up_a_client_that_does_not_read",
 )
 

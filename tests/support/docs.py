@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mcp_transport import bootstrap, checks, conf, settings_table
+from mcp_transport import bootstrap, checks, conf, deploy_checks, settings_table
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -38,5 +38,6 @@ def table(page: str, first: str) -> list[list[str]]:
 
 
 def check_ids() -> set[str]:
-    sources = "".join(Path(str(module.__file__)).read_text() for module in (checks, conf, settings_table, bootstrap))
+    modules = (checks, deploy_checks, conf, settings_table, bootstrap)
+    sources = "".join(Path(str(module.__file__)).read_text() for module in modules)
     return set(re.findall(r'"(mcp_transport\.[EW]\d{3})"', sources))
