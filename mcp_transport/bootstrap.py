@@ -187,7 +187,7 @@ def private_endpoint(*, restricted: bool = False) -> Endpoint:
     from mcp_transport.engine.endpoint import Endpoint
     from mcp_transport.kernel import Kernel
 
-    policy = Policy(allowed_hosts=("localhost",))
+    policy = Policy(allowed_hosts=("localhost",), tool_timeout=None)
     # A kernel that announces nothing does not disturb the listeners of the live endpoint.
     return Endpoint(
         Kernel(configured_server(), fast=conf.get("FAST_PATH"), broadcasts=False),

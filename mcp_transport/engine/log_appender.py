@@ -137,6 +137,15 @@ class LogAppender:
         else:
             self._registry.remove_writer(writer)
 
+    def discard(self, writer: Writer) -> None:
+        """Log nothing of a writer whose only request was refused, and remove the request from the store."""
+        writer.has_log = False
+        self._context.tasks.spawn(self._discard(writer))
+
+    async def _discard(self, writer: Writer) -> None:
+        await self._remove(writer)
+        self._registry.remove_writer(writer)
+
     async def remove_request(self, writer: Writer, request_id: RequestId) -> bool:
         """Remove a request whose response was sent from the store; return False if it still runs."""
         if request_id not in writer.endings or not (writer.has_ended or writer.is_logged):

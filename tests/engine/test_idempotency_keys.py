@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from typing import Any
@@ -13,7 +14,7 @@ from mcp_transport.domain.session import InFlightRequest, session_key
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.protocol.idempotency import CAPABILITY, parse_key, stream_name
 from tests.support.calls import opened
-from tests.support.client import Answer, SessionClient, request, send_sessionless, text_of
+from tests.support.client import Answer, SessionClient, request, send_sessionless, silent, text_of, until
 from tests.support.clock import FakeClock, settle
 from tests.support.endpoint import BuildEndpoint
 from tests.support.kept_answers import KeptAnswers
@@ -53,6 +54,31 @@ async def test_nothing_but_the_log_is_left_of_an_answer(keyed: Keyed, here: Sess
     node = await here.endpoint.pool.node()
     assert set(await left_behind(here.endpoint)) == {"sessions"}
     assert node.registry.writers == {}
+
+
+@pytest.mark.parametrize("seconds", [0.5, 10.0], ids=["as JSON", "on a stream"])
+async def test_a_key_whose_request_was_refused_for_load_can_be_used_again(
+    build_endpoint: BuildEndpoint, clock: FakeClock, gate: Gate, seconds: float
+) -> None:
+    endpoint = build_endpoint(max_concurrent_calls=1, queue_timeout=seconds)
+    client = await opened(endpoint)
+    keyed = Keyed(client)
+    first = await silent(clock, gate.entered, client.call("blocked"))
+    waiting = asyncio.ensure_future(keyed.call("add", ADD))
+    await until(lambda: endpoint.pool.gauges().waiting_calls == 1)
+    await clock.advance(1.0)
+    answer = await waiting
+    await clock.advance(seconds)
+    [refused] = [answer.json] if answer.stream is None else await answer.messages()
+    assert refused["error"]["data"]["limit"] == "MAX_CONCURRENT_CALLS"
+    gate.open.set()
+    assert await first.text() == "through"
+    await settle()
+    assert set(await left_behind(endpoint)) == {"sessions"}
+    for _ in range(2):
+        assert text_of((await keyed.call("add", ADD)).json) == "3"
+        await settle()
+    assert gate.runs == 2, "blocked once, and add once"
 
 
 async def test_an_outage_behind_the_answer_does_not_have_it_run_again(

@@ -107,6 +107,8 @@ class CallGroup:
         if call.outcome is not None:
             self._outcome = call.outcome
             self._responses.append(call.payload)
+            if call.outcome.status and self._writer.is_keyed:
+                self._node.log.discard(self._writer)  # the request did not run: its key can be used again
         if not self._running:
             self._writer.end(call.payload)
         elif call.outcome is not None:
