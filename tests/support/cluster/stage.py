@@ -226,11 +226,11 @@ async def events_of(answer: SocketAnswer, within: float = PATIENCE) -> list[Even
     return found
 
 
-async def some_events(answer: SocketAnswer, count: int) -> list[Event]:
-    """Return the next events that have a message."""
+async def some_events(answer: SocketAnswer, count: int, within: float = PATIENCE) -> list[Event]:
+    """Return the next events that have a message; each must come `within` seconds."""
     found: list[Event] = []
     while len(found) < count:
-        event = await answer.next_event()
+        event = await answer.next_event(within)
         assert event is not None, f"the stream ended after {answer.last_event_id} (broken: {answer.broken})"
         if event.data:
             found.append(event)
