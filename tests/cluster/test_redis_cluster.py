@@ -115,12 +115,11 @@ async def test_nodes_share_rate_limits_whose_keys_lie_elsewhere(stage: Stage, se
     """A session's script cannot change them: the nodes decide, and settle each with a command of its own."""
     async with Client(*stage.ports) as client:
         await client.initialize()
-        statuses = []
+        refused = []
         for number in range(112):
             answer = await client.call("add", {"a": 1, "b": 1}, port=stage.ports[number % 2])
-            statuses.append(answer.status)
-    assert set(statuses) == {200, 429}
-    assert 94 <= statuses.count(200) <= 110, "the rate, and a lease of five for each node"
+            refused.append("retry-after" in answer.headers)
+    assert 94 <= refused.count(False) <= 110, "the rate, and a lease of five for each node"
     for server in servers:
         with server.connect() as redis:
             assert [name for name in redis.scan_iter("mcp:rate:*") if redis.pttl(name) == -1] == []
