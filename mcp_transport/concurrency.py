@@ -35,6 +35,9 @@ class ConcurrencyLimit:
 _BURST_SHARE: Final = 0.5
 _SHARE_UNDER_OVERLOAD: Final = 0.1
 
+# A call is refused at once if it would wait for more than this share of the time for which it may.
+_EXPECTED_SHARE: Final = 0.5
+
 # The weight of the newest interval in the average interval between two admissions.
 _SMOOTHING: Final = 0.1
 
@@ -77,9 +80,9 @@ class ConcurrencyLimiter:
             raise self._overloaded(caller, is_own=True, reason=f"{waiting} calls of this caller wait already")
         if self.waiting >= self.limit.waiting:
             raise self._overloaded(caller, is_own=False, reason=f"{self.waiting} calls wait already")
-        # With each turn, one call of each caller is admitted.
+        # With each turn, one call of each caller is admitted. Half of the time is left for an estimate that is wrong.
         expected = min(self.waiting + 1, (waiting + 1) * turns) * self._interval
-        if expected > self._max_wait():
+        if expected > self._max_wait() * _EXPECTED_SHARE:
             is_own = waiting > self.waiting / 2
             raise self._overloaded(caller, is_own=is_own, reason=f"the call would wait for {expected:.1f} s")
 
@@ -148,16 +151,22 @@ class ConcurrencyLimiter:
         return self.running < limit.running and self._running_of[caller] < limit.running_per_caller
 
     def _next(self) -> _Waiter | None:
-        """Remove the first waiter of the next caller that may run more."""
-        for caller, queue in self._queues.items():
-            if self._running_of[caller] < self.limit.running_per_caller:
-                waiter = queue.popleft()
-                self.waiting -= 1
-                del self._queues[caller]
-                if queue:
-                    self._queues[caller] = queue  # behind the others
-                return waiter
-        return None
+        """Remove the first waiter of the caller that runs least, if it may run more; equal callers take turns."""
+        least, least_running = "", self.limit.running_per_caller
+        for caller in self._queues:
+            running = self._running_of.get(caller, 0)
+            if running < least_running:
+                least, least_running = caller, running
+            if not running:
+                break
+        if least_running == self.limit.running_per_caller:
+            return None
+        queue = self._queues.pop(least)
+        waiter = queue.popleft()
+        self.waiting -= 1
+        if queue:
+            self._queues[least] = queue  # behind the others
+        return waiter
 
     def _remove(self, waiter: _Waiter) -> None:
         queue = self._queues[waiter.caller]

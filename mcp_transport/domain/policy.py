@@ -22,8 +22,8 @@ class Policy(RequestRules):
     max_result_bytes: int = 8 * 1024 * 1024  # the size of a stream's log
     max_bytes_in_flight: int = 128 * 1024 * 1024  # of a pod's 512 MiB; an idle process takes a fifth
     max_bytes_in_flight_per_caller: int = 64 * 1024 * 1024  # the largest body of ordinary records takes 56 MiB
-    max_concurrent_calls: int = 2000  # 33 KiB each
-    max_concurrent_calls_per_caller: int = 1000
+    max_concurrent_calls: int = 1000  # 33 KiB each
+    max_concurrent_calls_per_caller: int = 250
     max_queued_calls: int = 1000
     max_queued_calls_per_caller: int = 250
     queue_timeout: float = 10.0  # below the 30 s after which impatient clients give up

@@ -91,14 +91,19 @@ class Admission:
         return admitted
 
     def _limiters(self, request: Request, limits: CallLimits) -> tuple[ConcurrencyLimiter, ...]:
-        """Return the limiters of a call, in the order in which all calls acquire them: the scarcest first."""
+        """Return the limiters of a call, in the order in which all calls acquire them: the scarcest first.
+
+        A synchronous tool acquires a thread later. It counts there only: calls that wait for a thread must not take
+        the places of asynchronous ones.
+        """
+        others = () if limits.uses_thread else (self.calls,)
         if limits.max_concurrency is None:
-            return (self.calls,)
+            return others
         limiter = self.tools.get(request.operation)
         if limiter is None:
             limit = _shared_limit(self._policy, "max_concurrency", "tool", limits.max_concurrency)
             limiter = self.tools[request.operation] = self._limiter(limit)
-        return (limiter, self.calls)
+        return (limiter, *others)
 
     def _limiter(self, limit: ConcurrencyLimit) -> ConcurrencyLimiter:
         limiter = ConcurrencyLimiter(limit, self._clock.timeout)

@@ -15,8 +15,8 @@ from tests.django.test_checks import warnings_of
     ("limit", "configured", "is_warned"),
     [
         (1024, {}, True),
-        (4023, {}, True),
-        (4024, {}, False),
+        (3023, {}, True),
+        (3024, {}, False),
         (resource.RLIM_INFINITY, {}, False),
         (1424, {"MAX_CONCURRENT_CALLS": 300, "MAX_QUEUED_CALLS": 100}, False),
         (1423, {"MAX_CONCURRENT_CALLS": 300, "MAX_QUEUED_CALLS": 100}, True),

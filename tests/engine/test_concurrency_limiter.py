@@ -70,7 +70,7 @@ async def test_what_has_room_runs_at_once_and_the_rest_in_turn_between_callers(c
     assert callers.order == ["a1", "a2"]
     assert (limiter.running, limiter.waiting) == (2, 4)
     await callers.end("a1", "a2", "a3", "b1")
-    assert callers.order == ["a1", "a2", "a3", "b1", "c1", "a4"]
+    assert callers.order == ["a1", "a2", "b1", "a3", "c1", "a4"]
     await callers.end_all()
     assert (limiter.running, limiter.waiting, limiter._queues, limiter._running_of) == (0, 0, {}, {})
 
@@ -146,12 +146,12 @@ async def test_a_queue_that_does_not_empty_is_overload_and_kept_short(clock: Fak
     """A burst may wait for 10 s; after 5 s with a queue, calls wait for 1 s, or are refused if that is not enough."""
     limiter = ConcurrencyLimiter(replace(LIMIT, waiting=100, waiting_per_caller=100), clock.timeout, clock.now)
     callers = Callers(limiter)
-    await callers.start("a1", "a2", *(f"b{number}" for number in range(16)))
-    for number in range(13):  # one call is admitted each 0.4 s
-        await clock.advance(0.4)
+    await callers.start("a1", "a2", *(f"b{number}" for number in range(29)))
+    for number in range(26):  # one call is admitted each 0.2 s
+        await clock.advance(0.2)
         await callers.end(*callers.order[number : number + 1])
-    assert (len(callers.order), limiter.waiting) == (15, 3)
-    with pytest.raises(Overloaded, match=r"the call would wait for 1.6 s, and 2 of this caller run") as refused:
+    assert (len(callers.order), limiter.waiting) == (28, 3)
+    with pytest.raises(Overloaded, match=r"the call would wait for 0.8 s, and 2 of this caller run") as refused:
         await limiter.acquire("b")
     assert refused.value.key == "caller"
     await callers.start("c1")  # whose turn is sooner

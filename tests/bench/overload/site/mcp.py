@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import threading
 import time
@@ -13,7 +12,7 @@ from mcp_transport import tool
 from tests.bench.overload.capacity import ASYNC_PLACES, ASYNC_SECONDS, SYNC_SECONDS
 
 _LIMITED: dict[str, Any] = {}
-if os.environ.get("BENCH_TOOL_LIMIT") and "max_concurrency" in inspect.signature(tool).parameters:
+if os.environ.get("BENCH_TOOL_LIMIT"):
     _LIMITED = {"max_concurrency": ASYNC_PLACES}
 
 # What the tool would wait for: a pool of connections, say. It is there with protection and without it.
