@@ -61,8 +61,8 @@ async def send(load: Load, client: Client, port: int, in_session: bool, stop: as
         call = client.call if in_session else client.call_alone
         try:
             answer = await call("add", {"a": 1, "b": 2}, port=port)
-        except OSError:
-            return  # the node was killed
+        except (OSError, asyncio.IncompleteReadError):
+            return  # the node was killed, perhaps before it could answer
         refused = "retry-after" in answer.headers
         load.count(answer.status, refused)
         await answer.close()
