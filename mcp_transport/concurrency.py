@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -64,7 +64,7 @@ class ConcurrencyLimiter:
         """Gets the seconds that each call has waited for room."""
         self.lost = 0
         """How many of those that run cannot be ended, although their calls have ended."""
-        self._running_of: Counter[str] = Counter()
+        self._running_of: dict[str, int] = {}
         # The caller whose turn is next comes first.
         self._queues: dict[str, deque[_Waiter]] = {}
         self._waiting_since = self._admitted_at = 0.0
@@ -91,9 +91,12 @@ class ConcurrencyLimiter:
         # Whoever waits although there is room has used up its own share.
         if not self._has_room_for(caller):
             return False
-        self.running += 1
-        self._running_of[caller] += 1
+        self._add(caller)
         return True
+
+    def _add(self, caller: str) -> None:
+        self.running += 1
+        self._running_of[caller] = self._running_of.get(caller, 0) + 1
 
     async def acquire(self, caller: str) -> None:
         """Wait for room, `wait_seconds` at most. Raises: Overloaded."""
@@ -117,7 +120,7 @@ class ConcurrencyLimiter:
                 self._remove(waiter)
                 if not isinstance(error, TimeoutError):
                     raise
-                is_own = self._running_of[caller] >= self.limit.running_per_caller
+                is_own = self._running_of.get(caller, 0) >= self.limit.running_per_caller
                 reason = f"the call has waited for {max_wait:g} s"
                 raise self._overloaded(caller, is_own=is_own, reason=reason) from None
         finally:
@@ -126,12 +129,12 @@ class ConcurrencyLimiter:
     def release(self, caller: str) -> None:
         """Stop to run, and admit who waits."""
         self.running -= 1
-        self._running_of[caller] -= 1
-        if not self._running_of[caller]:
+        if left := self._running_of[caller] - 1:
+            self._running_of[caller] = left
+        else:
             del self._running_of[caller]
-        while self.running < self.limit.running and (waiter := self._next()) is not None:
-            self.running += 1
-            self._running_of[waiter.caller] += 1
+        while self._queues and self.running < self.limit.running and (waiter := self._next()) is not None:
+            self._add(waiter.caller)
             self._measure_interval()
             waiter.admitted.set()
 
@@ -148,7 +151,7 @@ class ConcurrencyLimiter:
 
     def _has_room_for(self, caller: str) -> bool:
         limit = self.limit
-        return self.running < limit.running and self._running_of[caller] < limit.running_per_caller
+        return self.running < limit.running and self._running_of.get(caller, 0) < limit.running_per_caller
 
     def _next(self) -> _Waiter | None:
         """Remove the first waiter of the caller that runs least, if it may run more; equal callers take turns."""
@@ -177,7 +180,7 @@ class ConcurrencyLimiter:
 
     def _overloaded(self, caller: str, *, is_own: bool, reason: str) -> Overloaded:
         limit = self.limit
-        running = self._running_of[caller] if is_own else self.running
+        running = self._running_of.get(caller, 0) if is_own else self.running
         whose = "of this caller run" if is_own else "run"
         return Overloaded(
             f"{reason}, and {running} {whose} ({limit.name}): try again later",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from mcp_transport.concurrency import ConcurrencyLimit, ConcurrencyLimiter
@@ -14,10 +14,13 @@ from mcp_transport.kernel import CallLimits
 from mcp_transport.protocol.errors import overloaded
 from mcp_transport.protocol.jsonrpc import LIGHT_METHODS, Request
 
-__all__ = ["Admission", "AdmittedCall", "is_limited", "thread_limit"]
+__all__ = ["Admission", "Limiters", "is_limited", "release", "thread_limit"]
 
 # The share of a scarce thing that one caller may have, so that calls which never return leave some of it to others.
 _SHARE_PER_CALLER: Final = 0.75
+
+
+Limiters = tuple[ConcurrencyLimiter, ...]
 
 
 def is_limited(request: Request) -> bool:
@@ -41,6 +44,7 @@ class Admission:
         self._policy, self._clock, self._record_wait = policy, clock, record_wait
         self.threads, threads.record_wait = threads, record_wait
         self.calls = self._limiter(_call_limit(policy))
+        self._only_calls: Limiters = (self.calls,)
         self.tools: dict[str, ConcurrencyLimiter] = {}
         """The limits of the tools that have one of their own."""
 
@@ -54,49 +58,46 @@ class Admission:
         """Return whether no synchronous function can run any more, until one of those that run returns."""
         return self.threads.lost >= self.threads.limit.running
 
-    def check(self, caller: str, requests: Iterable[Request], limits: Callable[[Request], CallLimits]) -> None:
-        """Check that calls would run or wait, before anything is done for them. Raises: ProtocolError, 429 or 503."""
+    def check(self, caller: str, request: Request, limits: CallLimits) -> None:
+        """Check that a call would run or wait, before anything is done for it. Raises: ProtocolError, 429 or 503."""
+        if not is_limited(request):
+            return
         try:
-            for request in filter(is_limited, requests):
-                self._check(caller, request, limits(request))
+            for limiter in self._limiters(request, limits):
+                limiter.check(caller)
+            if limits.uses_thread:
+                self.threads.check(caller)
         except Overloaded as error:
             raise overloaded(error) from None
 
-    def _check(self, caller: str, request: Request, limits: CallLimits) -> None:
-        for limiter in self._limiters(request, limits):
-            limiter.check(caller)
-        if limits.uses_thread:
-            self.threads.check(caller)
-
-    def try_admit(self, caller: str, request: Request, limits: CallLimits) -> AdmittedCall | None:
-        """Admit a call at once, or return None if it must wait."""
-        admitted = AdmittedCall(caller)
-        for limiter in self._limiters(request, limits):
+    def try_admit(self, caller: str, request: Request, limits: CallLimits) -> Limiters | None:
+        """Admit a call at once and return what it has acquired, or return None if it must wait."""
+        limiters = self._limiters(request, limits)
+        for number, limiter in enumerate(limiters):
             if not limiter.try_acquire(caller):
-                admitted.release()
+                release(limiters[:number], caller)
                 return None
-            admitted.add(limiter.release)
-        return admitted
+        return limiters
 
-    async def admit(self, caller: str, request: Request, limits: CallLimits) -> AdmittedCall:
-        """Wait until a call may run. Raises: Overloaded."""
-        admitted = AdmittedCall(caller)
+    async def admit(self, caller: str, request: Request, limits: CallLimits) -> Limiters:
+        """Wait until a call may run, and return what it has acquired. Raises: Overloaded."""
+        limiters, acquired = self._limiters(request, limits), 0
         try:
-            for limiter in self._limiters(request, limits):
+            for limiter in limiters:
                 await limiter.acquire(caller)
-                admitted.add(limiter.release)
+                acquired += 1
         except BaseException:
-            admitted.release()
+            release(limiters[:acquired], caller)
             raise
-        return admitted
+        return limiters
 
-    def _limiters(self, request: Request, limits: CallLimits) -> tuple[ConcurrencyLimiter, ...]:
+    def _limiters(self, request: Request, limits: CallLimits) -> Limiters:
         """Return the limiters of a call, in the order in which all calls acquire them: the scarcest first.
 
         A synchronous tool acquires a thread later. It counts there only: calls that wait for a thread must not take
         the places of asynchronous ones.
         """
-        others = () if limits.uses_thread else (self.calls,)
+        others = () if limits.uses_thread else self._only_calls
         if limits.max_concurrency is None:
             return others
         limiter = self.tools.get(request.operation)
@@ -111,23 +112,10 @@ class Admission:
         return limiter
 
 
-class AdmittedCall:
-    """What a running call has acquired, until it is released."""
-
-    __slots__ = ("_caller", "_releases")
-
-    def __init__(self, caller: str) -> None:
-        self._caller = caller
-        self._releases: list[Callable[[str], None]] = []
-
-    def add(self, release: Callable[[str], None]) -> None:
-        """Add something that was acquired."""
-        self._releases.append(release)
-
-    def release(self) -> None:
-        """Release everything, once."""
-        while self._releases:
-            self._releases.pop()(self._caller)
+def release(limiters: Limiters, caller: str) -> None:
+    """Release what a call has acquired."""
+    for limiter in reversed(limiters):
+        limiter.release(caller)
 
 
 def _call_limit(policy: Policy) -> ConcurrencyLimit:

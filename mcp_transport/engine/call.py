@@ -15,7 +15,7 @@ from mcp_transport.domain.audit_events import ToolCalled
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import short_id
-from mcp_transport.engine.admission import AdmittedCall, is_limited
+from mcp_transport.engine.admission import Limiters, is_limited, release
 from mcp_transport.engine.clock import Timer
 from mcp_transport.engine.codec import encode
 from mcp_transport.engine.handler_tasks import in_handler
@@ -24,7 +24,7 @@ from mcp_transport.engine.node_context import NodeContext
 from mcp_transport.engine.observer import ClusterEvent
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import Overloaded
-from mcp_transport.kernel import Exchange, TooLarge, is_interrupt
+from mcp_transport.kernel import CallLimits, Exchange, TooLarge, is_interrupt
 from mcp_transport.protocol.errors import (
     INTERNAL_ERROR,
     METHOD_NOT_FOUND,
@@ -73,6 +73,7 @@ class Call:
         *,
         build_exchange: Callable[[Request], Exchange],
         call_context: AbstractAsyncContextManager[None],
+        limits: CallLimits,
         writer: Writer | None = None,
     ) -> None:
         """Prepare to run `request`, which `sent` carries, at a revision; the call of a session has a `writer`."""
@@ -89,8 +90,10 @@ class Call:
         self._waited = 0.0  # how long the call has waited for its client when its timer last expired
         self.has_started = False
         """Has the call been admitted? One that still waits has had no effect."""
-        self._limits = context.kernel.limits(request)
-        self._admitted: AdmittedCall | None = None
+        self._limits = limits
+        self._admitted: Limiters = ()
+        self._caller = ""
+        self._is_limited = self._is_slow = False
         self._timer: Timer | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -186,10 +189,23 @@ class Call:
             self._end()
 
     async def _admit(self) -> None:
-        """Wait until the call may run, and start the timer of its timeout. Raises: Overloaded."""
-        admission, caller = self._context.admission, self._principal.caller(self._sent.peer)
-        arguments = caller, self.request, self._limits
-        self._admitted = admission.try_admit(*arguments) or await admission.admit(*arguments)
+        """Wait until the call may run. Raises: Overloaded."""
+        admission = self._context.admission
+        self._caller = self._principal.caller(self._sent.peer)
+        arguments = self._caller, self.request, self._limits
+        admitted = admission.try_admit(*arguments)
+        self._admitted = await admission.admit(*arguments) if admitted is None else admitted
+        self._is_limited = True
+        if self._is_slow:
+            self._start_timer()
+
+    def expect_timeout(self) -> None:
+        """Start the timer of the timeout, as soon as the call is admitted; most calls end before they need one."""
+        self._is_slow = True
+        if self._is_limited and not self._has_ended:
+            self._start_timer()
+
+    def _start_timer(self) -> None:
         if (timeout := self._timeout) is not None:
             self._timer = self._context.clock.call_later(timeout, self._check_timeout)
 
@@ -230,8 +246,8 @@ class Call:
             logger.exception("the context of %s failed", self.request.method)
             outcome = _FAILED
         finally:
-            if self._admitted is not None:
-                self._admitted.release()
+            if self._admitted:
+                release(self._admitted, self._caller)
             if self._exchange is not None:
                 self._exchange.ended = True
         try:

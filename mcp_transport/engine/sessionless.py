@@ -57,10 +57,13 @@ async def serve(node: Node, request: HTTPRequest, message: Request, principal: P
     pipe = Pipe(node.clock, node.policy.keepalive)
     channel = _ResponseChannel(pipe, can_stream, node.policy.max_result_bytes)
     version = client.protocol_version
-    node.admission.check(principal.caller(request.peer), (message,), node.kernel.limits)
+    limits = node.kernel.limits(message)
+    node.admission.check(principal.caller(request.peer), message, limits)
     context = node.call_context(request, principal)
     exchange = lambda _: node.exchange(client, channel, Caller(request, principal), message)  # noqa: E731
-    call = Call(node, message, version, request, principal, build_exchange=exchange, call_context=context)
+    call = Call(
+        node, message, version, request, principal, build_exchange=exchange, call_context=context, limits=limits
+    )
     await node.kernel.check_param_headers(message, request.headers, version, call.exchange)
 
     def done(call: Call) -> None:
@@ -73,6 +76,7 @@ async def serve(node: Node, request: HTTPRequest, message: Request, principal: P
     try:
         # 2026-07-28, streamable-http: a status other than 200 is only possible before the stream begins.
         if not await set_within_two_ticks(channel.output_ready):
+            call.expect_timeout()
             await wait(node.clock, channel.output_ready, node.policy.sse_after if can_stream else None)
     except asyncio.CancelledError:
         call.cancel()

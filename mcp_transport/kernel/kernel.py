@@ -164,8 +164,9 @@ class Kernel:
 
     def limits(self, request: Request) -> CallLimits:
         """Return the limits of the tool that a request calls."""
-        limits: CallLimits = getattr(bounded_tool(self._path.tools, request), "limits", _NO_LIMITS)
-        return limits
+        tool = bounded_tool(self._path.tools, request)
+        # Not getattr, which is slow for a tool that has none: pydantic then builds an error.
+        return _NO_LIMITS if tool is None else tool.__dict__.get("limits", _NO_LIMITS)
 
     def tool_name(self, message: Message) -> str | None:
         """Return the name of the tool that a message calls; None if there is none, or its caller may not use it."""

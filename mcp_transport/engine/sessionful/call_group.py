@@ -42,6 +42,7 @@ class CallGroup:
         self._requests = [request for request in requests if request.id not in cancelled] if cancelled else requests
         self._running = len(self._requests)
         self._outcome: Outcome | None = None
+        self._calls: list[Call] = []
         self._responses = [batch_error(fault) for fault in faults]
         self._responses += [cancelled_response(request.id) for request in requests if request.id in cancelled]
 
@@ -52,7 +53,15 @@ class CallGroup:
         return node.exchange(context.client_info(), channel, context.caller(), request)
 
     def start(self) -> None:
-        """Start the calls."""
+        """Start the calls, without waiting for them."""
+        self._start()
+        self._expect_timeouts()
+
+    def _expect_timeouts(self) -> None:
+        for call in tuple(self._calls):
+            call.expect_timeout()
+
+    def _start(self) -> None:
         context, node = self._context, self._node
         for request in self._requests:
             call = Call(
@@ -63,8 +72,10 @@ class CallGroup:
                 context.principal,
                 build_exchange=self._exchange,
                 call_context=node.call_context(context.sent_request, context.principal),
+                limits=node.kernel.limits(request),
                 writer=self._writer,
             )
+            self._calls.append(call)
             node.registry.add_call(call)
             call.start(self._on_call_end, context.request.memory)
         for number, payload in enumerate(self._responses, 1):
@@ -79,10 +90,11 @@ class CallGroup:
         Raises:
             ProtocolError: 503 if another node has taken over the calls.
         """
-        self.start()
+        self._start()
         accepts, clock = self._context.accepts, self._node.clock
         try:
             if not await set_within_two_ticks(self._writer.output_ready):
+                self._expect_timeouts()
                 await wait(clock, self._writer.output_ready, self._node.policy.sse_after if accepts.sse else None)
         except asyncio.CancelledError:
             # 2025-11-25, basic/transports: a disconnect is no cancellation. The client may repeat the POST.
@@ -102,6 +114,7 @@ class CallGroup:
 
     def _on_call_end(self, call: Call) -> None:
         self._node.registry.remove_call(call)
+        self._calls.remove(call)  # which has a reference to this group
         self._running -= 1
         self._writer.record_ending(call.request.id, call.ending)
         if call.outcome is not None:

@@ -93,7 +93,8 @@ async def post(
 
 def _check_load(node: Node, caller: str, requests: Sequence[Request]) -> None:
     """Check that requests would run or wait, and may log. Raises: ProtocolError, 429 or 503."""
-    node.admission.check(caller, requests, node.kernel.limits)
+    for item in requests:
+        node.admission.check(caller, item, node.kernel.limits(item))
     if requests and caller in node.log_quota.exceeded:
         node.log_quota.check(caller)
 
