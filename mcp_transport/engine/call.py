@@ -93,7 +93,7 @@ class Call:
         self._limits = limits
         self._admitted: Limiters = ()
         self._caller = ""
-        self._is_limited = self._is_slow = False
+        self._is_admitted = self._is_slow = False
         self._timer: Timer | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -195,14 +195,14 @@ class Call:
         arguments = self._caller, self.request, self._limits
         admitted = admission.try_admit(*arguments)
         self._admitted = await admission.admit(*arguments) if admitted is None else admitted
-        self._is_limited = True
+        self._is_admitted = True
         if self._is_slow:
             self._start_timer()
 
     def expect_timeout(self) -> None:
         """Start the timer of the timeout, as soon as the call is admitted; most calls end before they need one."""
         self._is_slow = True
-        if self._is_limited and not self._has_ended:
+        if self._is_admitted and self._timer is None and not self._has_ended:
             self._start_timer()
 
     def _start_timer(self) -> None:

@@ -49,7 +49,7 @@ class NodeContext:
         self.id, self.backend, self.kernel, self.policy, self.clock = id, backend, kernel, policy, clock
         self.observer, self.call_metrics, self.tasks = observer, call_metrics, TaskSet()
         self.admission = Admission(policy, clock, threads, call_metrics.record_wait)
-        self.log_quota = LogQuota(policy, clock.now)
+        self.log_quota = LogQuota(policy, clock.monotonic)
         self.is_checking = False
         """Is it unknown which calls other nodes have taken over, after the lease has lapsed?"""
         self.is_stopping = False

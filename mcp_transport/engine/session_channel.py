@@ -86,7 +86,7 @@ class CallChannel(SessionChannel):
 
     def _wait_starts(self, request_id: str) -> None:
         if not self._pending_requests:
-            self._waiting_since = self._context.clock.now()
+            self._waiting_since = self._context.clock.monotonic()
         self._pending_requests.add(request_id)
 
     def _wait_ends(self, request_id: str) -> None:
@@ -96,7 +96,9 @@ class CallChannel(SessionChannel):
 
     def seconds_waited(self) -> float:
         """Return for how long the handler has waited for the client."""
-        return self._waited + (self._context.clock.now() - self._waiting_since if self._pending_requests else 0.0)
+        return self._waited + (
+            self._context.clock.monotonic() - self._waiting_since if self._pending_requests else 0.0
+        )
 
     def withdraw(self) -> None:
         """Cancel the pending requests to the client."""

@@ -236,6 +236,21 @@ async def test_a_call_that_overruns_is_answered_with_an_error(
     assert running(endpoint) == 0
 
 
+@pytest.mark.parametrize("ticks", range(1, 16))
+async def test_a_call_overruns_though_its_client_has_left_at_once(
+    build_endpoint: BuildEndpoint, clock: FakeClock, ticks: int
+) -> None:
+    endpoint = build_endpoint(tool_timeout=5.0)
+    client = await opened(endpoint)
+    post = asyncio.ensure_future(client.call("blocked"))
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    post.cancel()
+    await settle()
+    await clock.advance(5.1)
+    assert endpoint.pool.gauges().calls == 0
+
+
 async def test_a_tool_without_a_timeout_of_its_own_takes_none_where_the_setting_is_none(
     build_endpoint: BuildEndpoint, clock: FakeClock, gate: Gate
 ) -> None:

@@ -98,6 +98,7 @@ class CallGroup:
                 await wait(clock, self._writer.output_ready, self._node.policy.sse_after if accepts.sse else None)
         except asyncio.CancelledError:
             # 2025-11-25, basic/transports: a disconnect is no cancellation. The client may repeat the POST.
+            self._expect_timeouts()
             self._node.log.enable(self._writer)
             raise
         if self._writer.is_stopped:
