@@ -237,7 +237,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         0,
     ),
     "STREAM_QUEUE": _from_policy("stream_queue", int, "How many events are queued in memory for a slow client.", 1),
-    "LEASE_SECONDS": _from_policy("lease", float, "How long a silent node counts as alive (`redis`).", 0.5),
+    "LEASE_SECONDS": _from_policy("lease", float, "How long a silent node counts as alive (`redis`).", 1),
     "DRAIN_SECONDS": _from_policy("drain", float, "How long calls may continue after SIGTERM.", 0),
     "REHYDRATE": _from_policy(
         "rehydrate", bool, "Whether a session is rebuilt from its id when the store has lost it (`redis`)."

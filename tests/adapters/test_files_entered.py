@@ -84,7 +84,7 @@ class Exchange:
     async def event(self) -> None:
         """Wait until something else is sent."""
         self.has_body.clear()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self.has_body.wait()
 
 

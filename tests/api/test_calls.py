@@ -33,13 +33,13 @@ class Hanging:
     async def call(self, id: Any, thing: str = "canary") -> asyncio.Task[Any]:
         """Begin a call, and return when it runs."""
         task = asyncio.ensure_future(self.client.call("hang", {"thing": thing}, id))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await self.begun.get() == thing
         return task
 
     async def calls_but(self, id: Any, client: APIClient) -> list[dict[str, Any]]:
         """Return the calls that run, as soon as one has left the books, which it does behind its answer."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 calls: list[dict[str, Any]] = (await ask(client, "GET", f"{self.url}calls/")).json()["results"]
                 if id not in [call["request_id"] for call in calls]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mcp_transport.backends.lease import Lease
+from mcp_transport.settings_table import SETTINGS
 
 SECONDS = 6.0
 
@@ -80,3 +81,10 @@ def test_a_slow_answer_to_a_renewal_loses_nothing() -> None:
 
 def test_renewals_are_due_three_times_a_lease() -> None:
     assert renewed(0.0, 2.5).next_renewal == 4.5
+
+
+def test_the_shortest_lease_allows_for_blocked_reads() -> None:
+    """Redis ends blocked reads ten times a second, and a node renews its lease between two reads."""
+    shortest = SETTINGS["LEASE_SECONDS"].minimum or 0.0
+    lease = renewed(*every(shortest / 3 + 0.1, 20.0), seconds=shortest)
+    assert lease.may_declare_dead(20.0)

@@ -80,7 +80,7 @@ async def test_nodes_and_numbers(grace: Visitor, stage: AdminStage) -> None:
         async def has_risen() -> bool:
             return most("".join(await row.all_inner_texts())) >= before + 2 * CALLS
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await has_risen():  # noqa: ASYNC110 (the page is another process's)
                 await asyncio.sleep(0.1)
         await grace.assert_marked()

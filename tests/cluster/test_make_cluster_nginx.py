@@ -122,5 +122,5 @@ async def test_client_that_leaves_is_noticed_by_the_node() -> None:
         answer = await client.send(POST)
         assert await answer.next_event() is not None
         answer.cut()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await stand.left.wait()

@@ -55,7 +55,7 @@ def later(function: Any) -> Any:
 async def response(endpoint: Endpoint, era: str, method: str, params: dict[str, Any]) -> Any:
     """Return the JSON-RPC response to a request, which must come."""
     meta = {"progressToken": "p"}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         if era == "2026-07-28":
             answer = await send_sessionless(endpoint, method, params, meta=meta)
         else:

@@ -88,13 +88,13 @@ async def test_sync_tool_does_not_meet_an_outdated_connection(alias: str, serve:
         return 1
 
     endpoint = serve()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len({id(opened) for *_, opened in met}) == len(met):  # until a thread is met with its connection
             await returned(endpoint, "query")
     thread, wrapper, outdated = met[-1]
     wrapper.close_at = 0  # its time is over
     met.clear()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while thread not in [found for found, *_ in met]:
             await returned(endpoint, "query")
     assert outdated not in [opened for *_, opened in met]

@@ -231,7 +231,7 @@ async def test_a_cancelled_call_leaves_it(within: Within) -> None:
 
     served = within("context")
     task = asyncio.ensure_future(result_of(served, "tools/call", {"name": "endless", "arguments": {}}))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await running.wait()
     task.cancel()
     await until(lambda: "left" in [what for what, _, _ in entered])

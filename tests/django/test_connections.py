@@ -151,7 +151,7 @@ async def test_a_client_that_leaves_takes_its_connection_along_when_the_call_end
     async with served(application) as carrier:
         request = call("goes_on") if era == "alone" else (await open_session(carrier)).call("goes_on")
         visit = Visit(application, scope_of(request), (request.body,))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await entered.wait()
         await visit.end()
         if era == "session":
@@ -236,7 +236,7 @@ async def test_a_task_that_outlives_its_call_may_use_the_orm(used: Used, serve: 
 
     await returned(serve(), "begins")
     go_on.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await tasks[0] == 1
     await used.all_closed()
 

@@ -110,7 +110,7 @@ async def test_what_cannot_be_judged_is_hidden_and_takes_no_list_with_it(
     declare_others()
     tool(name="wrong", visible=later(judge) if is_async else judge)(lambda: 1)
     endpoint = serve()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert [item["name"] for item in (await result_of(endpoint, "tools/list"))["tools"]] == ["right"]
         crash_in(caplog)
         for era in ERAS:

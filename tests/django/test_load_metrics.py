@@ -45,7 +45,7 @@ async def test_what_waits_and_each_refusal_by_a_limit_are_counted(serve: Serve, 
     settings.MCP_TRANSPORT = {"MAX_QUEUED_CALLS": 1}
     client = await opened(serve())
     calls = [asyncio.ensure_future(client.call("wait")) for _ in range(2)]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await entered.wait()
         await until(lambda: serve().pool.gauges().waiting_calls == 1)
         families = await scraped()
@@ -78,7 +78,7 @@ async def test_threads_are_counted_while_their_functions_run_and_as_lost_after_t
 
     client = await opened(serve())
     assert await threads() == (0, 0)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await client.call("stuck")
         assert entered.is_set()
         assert await threads() == (1, 1)

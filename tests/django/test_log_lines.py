@@ -153,7 +153,7 @@ async def all_fail(error: Exception, serve: Serve) -> None:
     prompt(fails)
     resource("data://fails")(fails)
     endpoint = serve()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         for method, params in REQUESTS:
             for era in ERAS:
                 message = await response(endpoint, era, method, params)

@@ -106,7 +106,7 @@ async def test_streams_and_calls_are_counted_while_they_are_open_and_draining_wh
     clients = [await opened(serve()) for _ in range(2)]
     answers = [await client.get() for client in clients]
     pending = asyncio.ensure_future(clients[0].call("wait"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await entered.wait()
         assert (await gauges())[1] == 1
         leave.set()

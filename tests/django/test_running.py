@@ -49,7 +49,7 @@ async def test_a_synchronous_function_that_finds_no_next_item_fails(serve: Serve
     tool(name="hidden", visible=no_next)(lambda: 1)
     for declare in (tool, resource("x://first"), prompt):
         declare(ask)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert (await call(serve(), "ask"))["isError"]
         for method, params in (("resources/read", {"uri": "x://first"}), ("prompts/get", {"name": "ask"})):
             await error_of(serve(), method, params)
@@ -148,5 +148,5 @@ async def test_sync_tool_runs_in_a_thread_and_leaves_the_loop_free(serve: Serve)
     endpoint = serve()
     waiting = asyncio.ensure_future(returned(endpoint, "wait"))
     await returned(endpoint, "let_go")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert (await waiting).startswith("mcp-call")

@@ -254,7 +254,7 @@ async def test_a_client_is_not_asked_for_what_it_did_not_declare(
 ) -> None:
     others = {name: value for name, value in ALL_CAPABILITIES.items() if name != capability}
     client = await opened(endpoint, capabilities=others)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         answer = await client.call(tool)
     assert answer.stream is None, "nothing was asked"
     assert capability in str(answer.json)
@@ -262,7 +262,7 @@ async def test_a_client_is_not_asked_for_what_it_did_not_declare(
 
 
 async def test_a_client_that_takes_only_json_is_not_asked(client: SessionClient) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         answer = await client.call("ask", headers={"accept": "application/json"})
     assert (answer.status, answer.error_code) == (200, -32600)
     assert "one JSON document" in answer.json["error"]["message"]
@@ -270,7 +270,7 @@ async def test_a_client_that_takes_only_json_is_not_asked(client: SessionClient)
 
 async def test_a_sessionless_client_is_not_asked(endpoint: Endpoint) -> None:
     capabilities = {"io.modelcontextprotocol/clientCapabilities": ALL_CAPABILITIES}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         answer = await send_sessionless(endpoint, "tools/call", {"name": "ask", "arguments": {}}, meta=capabilities)
     assert (answer.status, answer.error_code) == (200, -32600)
     assert "InputRequiredResult" in answer.json["error"]["message"]

@@ -166,7 +166,7 @@ thrown = st.tuples(http_methods, changed_headers(), few_doubled, bodies, st.samp
 async def bounded(clock: FakeClock, gate: Gate, work: Awaitable[_ResultT]) -> _ResultT:
     """Await, with the gate open and the clock going on as long as nothing happens."""
     task = asyncio.ensure_future(work)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not task.done():
             await settle()
             if not task.done():

@@ -188,7 +188,7 @@ async def test_a_lifespan_that_is_cancelled_is_an_error_and_no_hang() -> None:
 
     kernel = Kernel(Server("cancelled", lifespan=lifespan))
     with pytest.raises(RuntimeError, match="lifespan"):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await kernel.enter_lifespan(asyncio.get_running_loop().create_task)
 
 
@@ -204,7 +204,7 @@ async def test_a_stop_ends_everything(
     await stream.frame()
     call = await silent(clock, gate.entered, client.call("blocked"))
     listener = await send_sessionless(lived, "subscriptions/listen", {"notifications": {}})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await lived.pool.stop()
     assert gate.cancelled
     assert await stream.messages() == []

@@ -43,7 +43,7 @@ async def behind(store: FlakyBackend, operation: str, work: Awaitable[Answer]) -
     await settle()
     assert not task.done(), "nobody waited for the books"
     store.held[operation].set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return await task
 
 

@@ -18,7 +18,7 @@ from tests.support.tools import Gate
 
 async def told(answer: Answer) -> list[Any]:
     """Read to the end; return the progress and the text that a call has told."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         messages = await answer.messages()
     return [item["params"]["progress"] if "method" in item else text_of(item) for item in messages]
 

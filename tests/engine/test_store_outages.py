@@ -117,7 +117,7 @@ async def test_streams_of_a_session_that_the_store_has_lost_end_when_it_is_back(
     call = await silent(clock, gate.entered, here.call("blocked")) if runs else None
     await store.remove(session_key(here.session_id))
     (await here.endpoint.pool.node()).receive(StoreReturned())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await stream.messages() == []
     if call is not None:
         assert "error" in (await call.messages())[-1]

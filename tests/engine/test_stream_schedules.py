@@ -90,7 +90,7 @@ class Schedule:
     async def connect(self, where: str, *, retry: bool) -> None:
         """Come back, with the old socket perhaps still open: by the last event, or with the same POST again."""
         node = self.nodes[where == "there"]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             if retry:
                 answer = await self.client.call("obey", id=1, endpoint=node)
                 self.seen = []  # the stream begins again

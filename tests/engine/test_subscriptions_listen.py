@@ -100,6 +100,6 @@ async def test_a_listener_is_kept_alive(endpoint: Endpoint, clock: FakeClock) ->
 
 @pytest.mark.parametrize("options", [{"headers": {"accept": "application/json"}}, {"streaming": False}])
 async def test_it_needs_a_stream(endpoint: Endpoint, options: dict[str, Any]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         answer = await listen(endpoint, **options)
     assert (answer.status, answer.error_code) == (406, -32600)

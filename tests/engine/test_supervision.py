@@ -46,7 +46,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 async def done(work: Work, max_pause: float = 4.0) -> Supervised:
     task = Supervised("some work", work.turn, max_pause=max_pause)
     task.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await work.is_done.wait()
     return task
 

@@ -115,7 +115,7 @@ class Stage:
         await self.gate.wait(self.gate.entered)
         await bob.notify("notifications/cancelled", {"requestId": "b"}, endpoint=self.two)
         await self.gate.wait(self.gate.left)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert (await blocked).status == 200
 
     async def check_operators(self) -> None:

@@ -81,7 +81,7 @@ class Answer:
         if self._frames is None:
             self._frames = aiter(self.stream.frames)
         if not self._ready:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 chunk = await anext(self._frames, b"")
             self._ready = [piece + b"\n\n" for piece in chunk.split(b"\n\n") if piece]
         return parse_frame(self._ready.pop(0)) if self._ready else None
@@ -265,7 +265,7 @@ def text_of(message: Any) -> str:
 
 async def until(condition: Callable[[], Any]) -> None:
     """Let everything run until `condition` holds; bounded."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await settle()
 
@@ -274,17 +274,17 @@ async def later(clock: FakeClock, seconds: float, work: Awaitable[_ResultT]) -> 
     """Begin `work`, move the clock on as soon as something waits with a deadline, return what it gave."""
     clock.armed.clear()
     task = asyncio.ensure_future(work)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await clock.armed.wait()
     await clock.advance(seconds)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return await task
 
 
 async def silent(clock: FakeClock, entered: asyncio.Event, work: Awaitable[_ResultT]) -> _ResultT:
     """Send a call whose tool sets `entered` and then says nothing; return its answer, a stream by then."""
     task = asyncio.ensure_future(work)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await entered.wait()
         await clock.advance(1.0)
         return await task

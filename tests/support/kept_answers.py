@@ -114,7 +114,7 @@ class KeptAnswers:
 
     async def test_without_a_key_nothing_is_kept(self, keyed: Keyed, gate: Gate) -> None:
         await keyed.client.call("add", ADD, id=7)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await keyed.flights():
                 await settle()
         assert await keyed.client.endpoint.backend.streams.stream_records(session_key(keyed.client.session_id)) == ()

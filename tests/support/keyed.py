@@ -26,13 +26,13 @@ class Hold:
 
     async def _wait(self, *arguments: Any, **options: Any) -> Any:
         self.reached.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await self._released.wait()
         return await self._work(*arguments, **options)
 
     async def reach(self) -> None:
         """Wait until somebody waits for the operation."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self.reached.wait()
 
     def release(self) -> None:
@@ -58,7 +58,7 @@ class Keyed:
         return any(stream.ended for stream in streams) and not await self.flights()
 
     async def until_kept(self) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await self.is_kept():
                 await settle()
 

@@ -28,7 +28,7 @@ class MemoryRateStore(RateStore):
     async def settle(self, charges: Sequence[Charge]) -> Sequence[float]:
         self.batches.append(list(charges))
         if self.held is not None:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await self.held.wait()
         if self.is_away:
             raise BackendError("the store is away")

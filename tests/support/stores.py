@@ -46,7 +46,7 @@ class FlakyBackend(MemoryBackend):
             if self.away & {name, "*"}:
                 raise BackendError("the store is away")
             if name in self.held:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     await self.held[name].wait()
             return await member(*args, **options)
 

@@ -37,7 +37,7 @@ class Gate:
         """How many notifications a handler got rid of."""
 
     async def wait(self, event: asyncio.Event) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await event.wait()
 
     async def pass_through(self) -> None:

@@ -87,7 +87,7 @@ class Monitor:
         """Return the commands since the last call."""
         self._echo_writer.write(b"ECHO the-end\r\n")
         found: Counter[str] = Counter()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while b'"ECHO" "the-end"' not in (line := await self._reader.readline()):
                 head, _, rest = line.partition(b"] ")
                 command = [word.decode() for word in rest.split(b'"')[1:4:2]]
@@ -155,7 +155,7 @@ class Meter:
 
     async def quiet(self) -> None:
         """Wait until no task, command or message between nodes is in progress."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await self._is_quiet():
                 await settle()
 

@@ -37,7 +37,7 @@ async def pipeline_to(server: RedisServer, **options: Any) -> AsyncIterator[Comm
     try:
         yield pipeline
     finally:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await pipeline.close()
 
 
@@ -81,7 +81,7 @@ async def test_what_nobody_waits_for_goes_with_the_next(server: RedisServer, mon
 
 
 async def test_what_nobody_waits_for_goes_alone_after_a_moment(server: RedisServer) -> None:
-    async with pipeline_to(server) as pipeline, asyncio.timeout(20):
+    async with pipeline_to(server) as pipeline, asyncio.timeout(60):
         assert await pipeline.execute("ECHO", "deferred", deferred=True) == b"deferred"
 
 
@@ -109,7 +109,7 @@ async def test_an_error_is_the_answer_of_one_command_alone(server: RedisServer, 
 async def test_a_command_that_cannot_be_written_takes_nobody_elses_answer(
     word: Any, server: RedisServer, way: str
 ) -> None:
-    async with pipeline_to(server) as pipeline, asyncio.timeout(20):
+    async with pipeline_to(server) as pipeline, asyncio.timeout(60):
         for _ in range(2):  # before there is a connection, and on it
             answers = [pipeline.execute("ECHO", text) for text in ("one", word, "two")]
             found = await asyncio.gather(*answers, return_exceptions=True)
@@ -179,7 +179,7 @@ async def broken_by(pipeline: CommandBatcher, blow: Callable[[], Awaitable[Any]]
     await asyncio.sleep(0)
     await blow()
     with pytest.raises(BackendError):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await waiting
 
 

@@ -95,7 +95,7 @@ async def test_other_tasks_run_between_the_long_messages_of_a_full_inbox(server:
     try:
         await backend.bus.start("n1", deliver)
         assert await backend.bus.send("n1", long)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(delivered_in) < 9:
                 turn += 1
                 await asyncio.sleep(0)

@@ -262,12 +262,12 @@ async def test_an_idle_node_listens_and_renews_its_lease(server: RedisServer, cl
     endpoint = Endpoint(Kernel(build_tools(gate)), backend, policy, keys=KEYS, clock=clock)
     await endpoint.pool.node()
     await monitor.open(server)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (waiting := server.cli("CLIENT", "LIST").count(" flags=b ")):
             await settle()
     assert waiting == 1, "the inbox is the one connection that waits"
     began, found = time.monotonic(), await monitor.take()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while found["HEARTBEAT"] < 4:
             await asyncio.sleep(0.01)
             found += await monitor.take()
