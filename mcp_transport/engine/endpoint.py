@@ -190,7 +190,11 @@ class Endpoint:
         if self._authorization is not None and isinstance(work, SessionlessPost | SessionPost):
             work = await self._authorization.authorize(request, work, principal)
         node = await self.pool.node_for(request)
-        charges = await node.rates.admit_post(request, principal, work) if node.rates is not None else None
+        charges = None
+        if (rates := node.rates) is not None and not rates.buckets.defer(
+            due := rates.charges(request, principal, work)
+        ):
+            charges = await rates.admit_post(due, work)
         if isinstance(work, SessionlessPost):
             return await sessionless.serve(node, request, work.request, principal)
         if not node.has_joined:

@@ -12,7 +12,7 @@ from mcp_transport.backends.results import RateLimited
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.rate_limit import GET_WEIGHT, Charge, Limit, RateLimits, conforms, is_light, weight_of
 from mcp_transport.domain.session import session_key
-from mcp_transport.engine.rate_buckets import RateBuckets, Refusal
+from mcp_transport.engine.rate_buckets import ChargeSet, RateBuckets, Refusal
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.client_address import caller_block
 from mcp_transport.protocol.errors import INVALID_REQUEST, refused_for_load
@@ -41,7 +41,7 @@ class RateLimiter:
 
     def charges(
         self, request: HTTPRequest, principal: Principal, messages: Sequence[Message], invalid: int = 0
-    ) -> tuple[Charge, ...]:
+    ) -> ChargeSet:
         """Return the charges of a POST, `invalid` of whose messages could not be read.
 
         Raises:
@@ -51,15 +51,17 @@ class RateLimiter:
         session = request.headers.get("mcp-session-id") if limits.session else None
         identities = self._identities(request, principal) if limits.functions else ()
         tools = tuple([self._tool_name(item) for item in messages]) if self._limits_tools else ()
-        heavy = sum([isinstance(item, Request) and not is_light(item.method) for item in messages])
+        heavy = 0
+        for item in messages:
+            heavy += isinstance(item, Request) and not is_light(item.method)
         light = len(messages) - heavy + invalid
         return self._charges(principal.binding, request.peer, session, identities, tools, light, heavy)
 
-    def get_charges(self, request: HTTPRequest, principal: Principal) -> tuple[Charge, ...]:
+    def get_charges(self, request: HTTPRequest, principal: Principal) -> ChargeSet:
         """Return the charges of a GET, whose buckets are apart from those of POSTs."""
         session = request.headers.get("mcp-session-id")
         counted = self._counted(principal.binding, request.peer, session, self._identities(request, principal))
-        return tuple(limit.charge(f"GET\n{identity}", GET_WEIGHT, is_light=True) for limit, identity in counted)
+        return ChargeSet([limit.charge(f"GET\n{identity}", GET_WEIGHT, is_light=True) for limit, identity in counted])
 
     def _identities(self, request: HTTPRequest, principal: Principal) -> tuple[str | None, ...]:
         """Return whom the project's functions say that a request counts for."""
@@ -78,7 +80,7 @@ class RateLimiter:
         tools: tuple[str | None, ...],
         light: int,
         heavy: int,
-    ) -> tuple[Charge, ...]:
+    ) -> ChargeSet:
         """Return the charges of a POST with so many light messages, and so many others, which call `tools`."""
         counted, weight = self._counted(binding, peer, session, identities), weight_of(light, heavy)
         charges = [limit.charge(identity, weight, is_light=not heavy) for limit, identity in counted]
@@ -89,7 +91,7 @@ class RateLimiter:
         for charge in charges if light + heavy > 1 else ():
             if not conforms(0.0, charge.cost, charge.capacity):
                 raise _never_allowed(charge)
-        return tuple(charges)
+        return ChargeSet(charges)
 
     def _counted(
         self, binding: str, peer: str, session: str | None, identities: Iterable[str | None]

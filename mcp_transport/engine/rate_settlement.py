@@ -10,7 +10,7 @@ from typing import Final
 from mcp_transport.backends.base import Backend
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.rate_limit import Charge
-from mcp_transport.engine.rate_buckets import Refusal, Verdict
+from mcp_transport.engine.rate_buckets import ChargeSet, Refusal, Verdict
 from mcp_transport.engine.rate_limiter import EntryCharges, RateLimiter, refused
 from mcp_transport.engine.tasks import TaskSet
 from mcp_transport.exceptions import BackendError, ProtocolError
@@ -38,48 +38,53 @@ class RateSettlement:
         self._is_urgent = False
         self._requested: list[Charge] = []
 
-    async def admit_post(
+    def charges(
         self, request: HTTPRequest, principal: Principal, work: SessionPost | SessionlessPost | InitializePost
+    ) -> ChargeSet:
+        """Return the charges of a POST. Raises: ProtocolError as `RateLimiter.charges`."""
+        invalid = len(work.faults) if isinstance(work, SessionPost) else 0
+        return self._limiter.charges(request, principal, work.messages, invalid)
+
+    async def admit_post(
+        self, charges: ChargeSet, work: SessionPost | SessionlessPost | InitializePost
     ) -> EntryCharges | None:
         """Charge a POST, or return the charges that are left to the store, which admits it to its session.
 
         Raises:
             ProtocolError: 429 beyond a limit; 503 if the store does not answer and RATE_LIMITS_WITHOUT_STORE says so.
         """
-        invalid = len(work.faults) if isinstance(work, SessionPost) else 0
-        charges = self._limiter.charges(request, principal, work.messages, invalid)
         if self._charges_at_entry and isinstance(work, SessionPost):
             return self._admit_to_session(charges)
         await self.charge(charges)
         return None
 
-    def _admit_to_session(self, charges: Sequence[Charge]) -> EntryCharges | None:
+    def _admit_to_session(self, charges: ChargeSet) -> EntryCharges | None:
         """Charge a POST if all its limits are far, as elsewhere; otherwise leave the exact decision to the store.
 
         Raises:
             ProtocolError: 429 for a request that the store need not be asked about.
         """
-        if not charges:
+        if not charges.charges:
             return None
-        if self._store is not None and not self.buckets.is_store_away and self.buckets.are_far(charges):
-            verdict = self.buckets.admit(charges, settles=True, leased=True)
-            if isinstance(verdict, Verdict) and verdict is not Verdict.EXHAUSTED:
+        if self._store is not None and not self.buckets.is_store_away:
+            verdict = self.buckets.admit(charges, settles=True, leased=True, only_far=True)
+            if verdict is Verdict.ADMITTED or verdict is Verdict.URGENT:
                 self._settle_later(urgent=verdict is Verdict.URGENT)
                 return None
         if (refusal := self.buckets.refusal(charges)) is not None:
             raise refused(refusal)
-        return EntryCharges(charges, self.buckets, self.buckets.now())
+        return EntryCharges(charges.charges, self.buckets, self.buckets.now())
 
     async def admit_get(self, request: HTTPRequest, principal: Principal) -> None:
         """Charge a GET. Raises: ProtocolError as `admit_post`."""
         await self.charge(self._limiter.get_charges(request, principal))
 
-    async def charge(self, charges: Sequence[Charge]) -> None:
+    async def charge(self, charges: ChargeSet) -> None:
         """Charge all buckets; wait for the store if a lease is used up. Raises: ProtocolError as `admit_post`."""
-        while charges:
+        while charges.charges:
             settles = leased = self._store is not None
             if self.buckets.is_store_away:
-                settles, leased = await self._try_store(charges), False
+                settles, leased = await self._try_store(charges.charges), False
             verdict = self.buckets.admit(charges, settles=settles, leased=leased)
             if isinstance(verdict, Refusal):
                 raise refused(verdict)
@@ -87,7 +92,7 @@ class RateSettlement:
                 if settles and (self._timer is None or verdict is Verdict.URGENT):
                     self._settle_later(urgent=verdict is Verdict.URGENT)
                 return
-            await self._settle(charges)
+            await self._settle(charges.charges)
 
     async def _try_store(self, charges: Sequence[Charge]) -> bool:
         """Return whether the store, which did not answer, is to be tried again with these charges.

@@ -6,10 +6,13 @@ The machine's speed drifts from minute to minute, and takes both along: the medi
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import uvloop
 
@@ -29,11 +32,12 @@ def main() -> None:
     parser.add_argument("--workloads", default="session,alone")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--mcp", type=json.loads, default={}, help="what this checkout's MCP_TRANSPORT also contains")
     options = parser.parse_args()
     prepare()
     scale = Scale(seconds=options.seconds, warm_up=0.2)
     for server in (SERVERS[name] for name in options.servers.split(",")):
-        with both(server, options.other.resolve(), scale) as stages:
+        with both(server, options.other.resolve(), scale, options.mcp) as stages:
             for workload in options.workloads.split(","):
                 ratios = [own / other for own, other in rounds(stages, workload, options.rounds)]
                 print(
@@ -43,13 +47,14 @@ def main() -> None:
 
 
 @contextmanager
-def both(server: Server, other: Path, scale: Scale) -> Iterator[Sequence[Stage]]:
-    """Start the server of this checkout and that of the other one, each with a Redis of its own."""
+def both(server: Server, other: Path, scale: Scale, settings: Any) -> Iterator[Sequence[Stage]]:
+    """Start the server of this checkout, with more settings, and that of the other one, each with its own Redis."""
+    own = replace(server, variables={**server.variables, "BENCH_MCP": json.dumps(settings)})
     with ExitStack() as stack:
         stages = []
-        for root in (ServerProcess.root, other):
+        for root, each in ((ServerProcess.root, own), (other, server)):
             redis = stack.enter_context(PinnedRedis()) if server.redis else None
-            process = ServerProcess(server, redis=redis)
+            process = ServerProcess(each, redis=redis)
             process.root = root
             stages.append(Stage(stack.enter_context(process), scale))
         yield stages

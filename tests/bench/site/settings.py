@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 BACKEND = os.environ.get("BENCH_BACKEND", "memory")
@@ -40,6 +41,7 @@ else:
 
 # All clients of a benchmark are one anonymous caller, and leave their sessions behind.
 MCP_TRANSPORT = {"NAME": "bench", "BACKEND": BACKEND, "MAX_SESSIONS_PER_PRINCIPAL": 1_000_000}
+MCP_TRANSPORT |= json.loads(os.environ.get("BENCH_MCP", "{}"))
 
 LOGGING = {
     "version": 1,
