@@ -140,7 +140,7 @@ def _build_endpoint() -> Endpoint:
     from mcp_transport.engine.endpoint import Endpoint
     from mcp_transport.engine.observer import Observer
     from mcp_transport.kernel import Kernel
-    from mcp_transport.rate_limits import build_rate_limits, with_throttles
+    from mcp_transport.rate_limits import build_rate_limits, build_throttle
     from mcp_transport.signals import SignalAuditor
     from mcp_transport.threads import thread_limiter
 
@@ -151,7 +151,7 @@ def _build_endpoint() -> Endpoint:
         conf.policy(),
         keys=derived_keys("replies"),
         session_keys=derived_keys("session-id"),
-        authenticate=with_throttles(authenticator.authenticate),
+        authenticate=authenticator.authenticate,
         access=configured_access(),
         principal_without_request=authenticator.principal_without_request,
         step_up=authenticator.resource.forbidden,
@@ -160,6 +160,7 @@ def _build_endpoint() -> Endpoint:
         threads=thread_limiter,
         clock=clock,
         rate_limits=build_rate_limits(),
+        throttle=build_throttle(),
     )
 
 
@@ -317,7 +318,7 @@ _BUILDERS: Final[Mapping[str, Callable[[], object]]] = {
     "AUTHENTICATORS": _builder("mcp_transport.auth.factory.build_authentication"),
     "CALL_CONTEXT": _builder("mcp_transport.call_context.project_context"),
     "RATE_LIMITS": _builder("mcp_transport.rate_limits.build_rate_limits"),
-    "THROTTLE_CLASSES": _builder("mcp_transport.rate_limits.with_throttles", None),
+    "THROTTLE_CLASSES": _builder("mcp_transport.rate_limits.build_throttle"),
 }
 """The parts of the endpoint that settings name, by setting."""
 

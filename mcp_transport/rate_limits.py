@@ -11,9 +11,9 @@ from django.utils.module_loading import import_string
 from mcp_transport import conf
 from mcp_transport.discovery import declared
 from mcp_transport.domain.rate_limit import KINDS, KeyFunction, RateLimits, limits
-from mcp_transport.engine.endpoint import Authenticate
+from mcp_transport.engine.endpoint import Throttle
 
-__all__ = ["build_rate_limits", "with_throttles"]
+__all__ = ["build_rate_limits", "build_throttle"]
 
 
 def build_rate_limits() -> RateLimits:
@@ -34,13 +34,13 @@ def build_rate_limits() -> RateLimits:
     )
 
 
-def with_throttles(authenticate: Authenticate) -> Authenticate:
-    """Return `authenticate`, followed by the throttle classes of THROTTLE_CLASSES. Raises: ImproperlyConfigured."""
+def build_throttle() -> Throttle | None:
+    """Build the function that applies THROTTLE_CLASSES; None without classes. Raises: ImproperlyConfigured."""
     if not (paths := conf.get("THROTTLE_CLASSES")):
-        return authenticate
+        return None
     from mcp_transport.auth.throttling import Throttles
 
-    return Throttles(paths).after(authenticate)
+    return Throttles(paths).check
 
 
 def _import_function(path: str) -> KeyFunction:

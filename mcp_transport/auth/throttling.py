@@ -12,7 +12,6 @@ from django.utils.module_loading import import_string
 from mcp_transport.auth.django_request import django_request
 from mcp_transport.auth.user import anonymous_user
 from mcp_transport.domain.principal import Principal
-from mcp_transport.engine.endpoint import Authenticate
 from mcp_transport.protocol.errors import refused_for_load
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.threads import in_thread
@@ -43,17 +42,6 @@ class Throttles:
         self._kinds = [_import_class(path) for path in paths]
         for kind in self._kinds:
             kind()
-
-    def after(self, authenticate: Authenticate) -> Authenticate:
-        """Return a function that authenticates a request, and then applies the classes, but not to a DELETE."""
-
-        async def authenticate_and_throttle(request: HTTPRequest) -> Principal:
-            principal = await authenticate(request)
-            if request.method != "DELETE":
-                await self.check(request, principal)
-            return principal
-
-        return authenticate_and_throttle
 
     async def check(self, request: HTTPRequest, principal: Principal) -> None:
         """Apply the classes in a thread. Raises: ProtocolError: 429 if one refuses."""

@@ -51,11 +51,12 @@ from mcp_transport.protocol.request_checks import (
 )
 from mcp_transport.protocol.targets import Target
 
-__all__ = ["Authenticate", "CallContexts", "Endpoint"]
+__all__ = ["Authenticate", "CallContexts", "Endpoint", "Throttle"]
 
 logger = logging.getLogger(__name__)
 
 Authenticate = Callable[[HTTPRequest], Awaitable[Principal]]
+Throttle = Callable[[HTTPRequest, Principal], Awaitable[None]]
 
 
 async def _anonymous(request: HTTPRequest) -> Principal:
@@ -73,7 +74,7 @@ class Endpoint:
     seals, each of them verifies or opens. `principal_without_request` finds the principal of a call that is run
     again. `call_context` builds the context of each call, such as a thread for synchronous code; a call that is run
     again has no request. `threads` limits such threads. `access` holds the rules of the server's declarations;
-    `step_up` builds the response to a caller without the scopes. `rate_limits` apply to POST and GET.
+    `step_up` builds the response to a caller without the scopes. `rate_limits` and `throttle` apply to POST and GET.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Endpoint:
         threads: ThreadLimits = ConcurrencyLimiter,
         clock: Clock | None = None,
         rate_limits: RateLimits | None = None,
+        throttle: Throttle | None = None,
     ) -> None:
         self.kernel, self.backend, self.policy = kernel, backend, policy
         self._keys, self._authenticate, self._clock = keys, authenticate, clock or SystemClock()
@@ -102,6 +104,7 @@ class Endpoint:
         self._authorization = self._build_authorization(access, step_up) if access else None
         self.budget = MemoryBudget(policy.max_bytes_in_flight, policy.max_bytes_in_flight_per_caller, self._clock.now)
         self._limiter = self._build_limiter(rate_limits) if rate_limits and rate_limits.are_set else None
+        self._throttle = throttle
         self._proxies = TrustedProxies(policy.trusted_proxies) if policy.trusted_proxies else None
         self.pool = NodePool(self._build_node, backend, policy.drain)
         kernel.bus.publish_to = partial(publish, backend, kernel.bus.deliver)
@@ -189,6 +192,8 @@ class Endpoint:
             return replies.accepted()
         if self._authorization is not None and isinstance(work, SessionlessPost | SessionPost):
             work = await self._authorization.authorize(request, work, principal)
+        if self._throttle is not None:
+            await self._throttle(request, principal)
         node = await self.pool.node_for(request)
         charges = None
         if (rates := node.rates) is not None and not rates.buckets.defer(
@@ -210,6 +215,8 @@ class Endpoint:
         node = await self.pool.node_for(request)
         if node.is_draining and request.method == "GET":
             raise replies.server_stopping(request)
+        if self._throttle is not None and request.method == "GET":
+            await self._throttle(request, principal)
         if node.rates is not None and request.method == "GET":
             await node.rates.admit_get(request, principal)
         await node.join()

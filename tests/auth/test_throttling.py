@@ -10,10 +10,10 @@ from django.contrib.auth.models import User
 from django.core.cache import cache
 from rest_framework.throttling import AnonRateThrottle, BaseThrottle, UserRateThrottle
 
-from mcp_transport.domain.principal import ANONYMOUS, Principal
+from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import ProtocolError
-from mcp_transport.rate_limits import with_throttles
-from tests.support.client import send, send_sessionless
+from mcp_transport.rate_limits import build_throttle
+from tests.support.client import SessionClient, send, send_sessionless
 from tests.support.project import Serve, fresh_endpoint, serve
 
 __all__ = ["fresh_endpoint", "serve"]
@@ -105,26 +105,38 @@ async def test_a_class_that_says_not_how_long_gets_a_second(
 
 async def test_classes_see_a_request_of_rest_framework_in_a_thread(settings: Any) -> None:
     user = User(pk=3, username="ann")
-
-    async def authenticate(request: Any) -> Principal:
-        return Principal("django", "3", user=user)
-
     settings.MCP_TRANSPORT = named("Refuses")
     from mcp_transport.protocol.headers import Headers
     from mcp_transport.protocol.http import HTTPRequest
 
     request = HTTPRequest(method="POST", headers=Headers([("Host", "testserver")]), path="/mcp", peer="192.0.2.9")
+    throttle = build_throttle()
+    assert throttle is not None
     with pytest.raises(ProtocolError) as refused:
-        await with_throttles(authenticate)(request)
+        await throttle(request, Principal("django", "3", user=user))
     assert refused.value.status == 429
     [(seen, view, thread)] = Refuses.asked
     assert (seen.user, seen.auth, seen.method, seen.META["REMOTE_ADDR"]) == (user, None, "POST", "192.0.2.9")
     assert (view.throttle_scope, thread != threading.get_ident()) == ("mcp", True)
 
 
-async def test_without_the_setting_nothing_is_wrapped(settings: Any) -> None:
-    async def authenticate(request: Any) -> Principal:
-        return ANONYMOUS
-
+async def test_without_the_setting_nothing_is_throttled(settings: Any) -> None:
     settings.MCP_TRANSPORT = {}
-    assert with_throttles(authenticate) is authenticate
+    assert build_throttle() is None
+
+
+async def test_a_call_in_a_session_gets_200_so_that_no_client_gives_its_session_up(
+    settings: Any, serve: Serve, monkeypatch: Any
+) -> None:
+    settings.MCP_TRANSPORT = named("TwoAMinute")
+    client = SessionClient(serve())
+    await client.open()  # `initialize` and `notifications/initialized`
+    answer = await client.call("none")
+    assert (answer.status, answer.json["error"]["data"]["limit"]) == (200, "THROTTLE_CLASSES")
+    assert int(answer.headers["retry-after"]) > 25
+
+
+async def test_a_request_that_is_refused_for_another_reason_is_not_counted(settings: Any, serve: Serve) -> None:
+    settings.MCP_TRANSPORT = named("Refuses")
+    assert (await send(serve(), raw=b"not JSON")).status == 400
+    assert Refuses.asked == []
