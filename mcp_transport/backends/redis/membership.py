@@ -128,7 +128,7 @@ class Membership:
     async def journal(self, key: str, stream: str) -> None:
         """Record at once that a stream's calls run here. Raises: BackendError."""
         self._journaled.add((key, stream))
-        await self._client.execute("HSET", self._keys.journal(self.node), journal_entry(key, stream), "")
+        await self._add_to_journal({(key, stream)})
 
     # -- lease and inbox, in one task ----------------------------------------------------------------
 
@@ -226,13 +226,19 @@ class Membership:
     async def _journal_streams(self) -> None:
         streams = self._streams()
         started, ended = streams - self._journaled, self._journaled - streams
-        journal, execute = self._keys.journal(self.node), self._client.execute
         with suppress_and_log(f"the streams of node {self.node} cannot be journaled"):
             if started:
-                await execute("HSET", journal, *(text for item in started for text in (journal_entry(*item), "")))
+                await self._add_to_journal(started)
             if ended:
-                await execute("HDEL", journal, *(journal_entry(*item) for item in ended))
+                entries = [journal_entry(*item) for item in ended]
+                await self._client.execute("HDEL", self._keys.journal(self.node), *entries)
             self._journaled = (self._journaled | started) - ended
+
+    async def _add_to_journal(self, streams: set[tuple[str, str]]) -> None:
+        """Add streams to the journal, which must expire even if this node dies before its next heartbeat."""
+        journal, execute = self._keys.journal(self.node), self._client.execute
+        entries = [text for item in streams for text in (journal_entry(*item), "")]
+        await asyncio.gather(execute("HSET", journal, *entries), execute("PEXPIRE", journal, _KEEP_MILLISECONDS))
 
     # -- dead nodes ----------------------------------------------------------------------------------
 

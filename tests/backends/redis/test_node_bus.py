@@ -70,6 +70,18 @@ async def test_inbox_of_a_node_that_dies_before_its_next_heartbeat_expires(backe
     assert all([await member._client.execute("PTTL", key) > 0 for key in keys])
 
 
+@pytest.mark.parametrize("is_at_once", [True, False], ids=["at once", "after a heartbeat"])
+async def test_journal_of_a_node_that_dies_before_its_next_heartbeat_expires(
+    is_at_once: bool, backend: Backend, clock: HandClock
+) -> None:
+    await backend.bus.start("n1", lambda message: None)
+    member = members(backend)["n1"]
+    await backend.sessions.open(session(clock))
+    await backend.sessions.enter(KEY, ANN, "n1", [in_flight(1)])
+    await (member.journal(KEY, STREAM) if is_at_once else member._journal_streams())
+    assert await member._client.execute("PTTL", member._keys.journal("n1")) > 0
+
+
 async def test_after_an_outage_shorter_than_a_lease_no_live_node_is_declared_dead(
     backend: Backend, clock: HandClock
 ) -> None:
