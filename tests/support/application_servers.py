@@ -1,6 +1,5 @@
 """The servers that must serve the project unchanged, and how each is started and ended."""
 
-# ruff: noqa: S603 (the commands are built here)
 from __future__ import annotations
 
 import os
@@ -16,6 +15,8 @@ from pathlib import Path
 
 from tests.support.canaries import leaks
 from tests.support.loop_guard import MARK
+from tests.support.preloaded import Program
+from tests.support.processes import start_program
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = "tests.support.site"
@@ -87,26 +88,20 @@ class Server:
         }
         self.port = 0
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Program | None = None
 
     def start(self) -> None:
         """Start and wait until it answers; a port that was taken in the meantime costs another try."""
         for _ in range(3):
             self.port = free_port()
-            self._process = subprocess.Popen(
-                [*self._build(str(self.port), self.adapter), *self._options],
-                cwd=ROOT,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=subprocess.STDOUT,
-            )
+            command = [*self._build(str(self.port), self.adapter), *self._options]
+            self._process = start_program(command, ROOT, self._environment, self._log)
             if self._is_ready(self._process):
                 return
             self._end(self._process)
         raise AssertionError(f"{self.name} ({self.adapter}) did not start:\n{self.output()}")
 
-    def _is_ready(self, process: subprocess.Popen[bytes]) -> bool:
+    def _is_ready(self, process: subprocess.Popen[bytes] | Program) -> bool:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             try:
@@ -142,7 +137,7 @@ class Server:
         return output
 
     @staticmethod
-    def _end(process: subprocess.Popen[bytes]) -> None:
+    def _end(process: subprocess.Popen[bytes] | Program) -> None:
         process.terminate()
         try:
             process.wait(STOP_SECONDS)

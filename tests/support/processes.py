@@ -13,13 +13,14 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import BinaryIO, ClassVar, Self
 
 from tests.support.canaries import leaks
 from tests.support.loop_guard import MARK
+from tests.support.preloaded import Program, can_start
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1"
@@ -84,7 +85,7 @@ class Process(ABC):
         self.port = port or free_port()
         self._folder = folder
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Program | None = None
         self._log_start = 0
         self._last_words = ""
 
@@ -129,18 +130,8 @@ class Process(ABC):
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"{self.name}.log"
         self._log_start = log.stat().st_size if log.exists() else 0
-        # In a process group of its own: a Ctrl-C in the terminal is for the program that will stop it.
         with self.inherited() as descriptors, log.open("ab") as output:
-            self._process = subprocess.Popen(
-                self.command(),
-                cwd=self.root,
-                env=self.environment(),
-                pass_fds=descriptors,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                process_group=0,
-            )
+            self._process = start_program(self.command(), self.root, self.environment(), output, descriptors)
         self.lift_limits()
 
     def lift_limits(self) -> None:
@@ -165,7 +156,7 @@ class Process(ABC):
     # -- what it is now
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> subprocess.Popen[bytes] | Program:
         assert self._process is not None, f"{self.name} was never started"
         return self._process
 
@@ -216,7 +207,8 @@ class Process(ABC):
     def pause(self) -> None:
         """Stop the clock for it; return when it stands."""
         self.process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        while self.alive and _state(self.pid) != "T":
+            time.sleep(TICK_SECONDS)
 
     def resume(self) -> None:
         """Let it run on after `pause`."""
@@ -257,6 +249,35 @@ class Process(ABC):
         self.stop()
         refuse_leaks([self])
         refuse_busy_loops([self])
+
+
+def start_program(
+    command: Sequence[str], cwd: Path, env: Mapping[str, str], output: BinaryIO, pass_fds: Sequence[int] = ()
+) -> subprocess.Popen[bytes] | Program:
+    """Start a program; `output` takes all it prints.
+
+    It has a process group of its own: a Ctrl-C in the terminal is for the program that will stop it.
+    """
+    if can_start(command, env):
+        return Program(command, cwd=cwd, env=env, output=output, pass_fds=pass_fds)
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=env,
+        pass_fds=pass_fds,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        process_group=0,
+    )
+
+
+def _state(pid: int) -> str:
+    """Return the state of a process, such as "T" for one that is stopped, or "" once it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
 
 
 def start_all(processes: Sequence[Process]) -> None:
