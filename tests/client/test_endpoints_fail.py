@@ -18,14 +18,14 @@ from tests.client.scripted import ReceivedRequest, Script, Write, json_answer
 from tests.client.servers import sdk, serving
 from tests.support.http.losing_proxy import Serving
 
-LIMITS: Any = {"deadline": 1.0, "attempt_timeout": 0.2}
+LIMITS: Any = {"deadline": 3.0, "attempt_timeout": 1.0}
 MANY = 150
 LONG = 30.0
-"""Seconds; a request with a deadline of one second is faster on any machine."""
+"""Seconds; a request with a deadline of three seconds is faster on any machine."""
 
 KINDS: dict[str, tuple[Callable[[], Serving], str]] = {
     "refuses": (refusing, "ConnectError"),
-    "hangs": (hanging, "no answer within 0.2 s"),
+    "hangs": (hanging, "no answer within 1 s"),
     "503": (lambda: answering("503 Service Unavailable"), "HTTP 503 Service Unavailable"),
     "503 for now": (lambda: answering("503 Service Unavailable", "Retry-After: 1"), "Retry-After 1 s"),
     "429": (lambda: answering("429 Too Many Requests", "Retry-After: 3600"), "HTTP 429 Too Many Requests"),
@@ -54,7 +54,7 @@ async def test_when_all_fail_one_exception_says_how_each_did(mode: str) -> None:
         kinds = {await stack.enter_async_context(fail()): text for fail, text in KINDS.values()}
         started_at = time.monotonic()
         with pytest.raises(EndpointsUnavailable) as caught:
-            async with Client(list(kinds), mode=mode, **(LIMITS | {"deadline": 3.0})):
+            async with Client(list(kinds), mode=mode, **LIMITS):
                 pass
         assert time.monotonic() - started_at < LONG
     assert caught.value.retryable
