@@ -151,6 +151,10 @@ class RateBuckets:
                     return self._refusal(charges, now)
         return None
 
+    def are_pending(self, charges: ChargeSet) -> bool:
+        """Return whether one of these buckets has cost that was not sent to the store."""
+        return any(charge.bucket in self._pending for charge in charges.charges)
+
     def admit(self, charges: ChargeSet, *, settles: bool, leased: bool, only_far: bool = False) -> Refusal | Verdict:
         """Charge all buckets, or none if one refuses or, with `leased`, has no lease left.
 
@@ -200,6 +204,7 @@ class RateBuckets:
         """Return the cost to send to the store, and the buckets of `also`, even without cost."""
         with self._lock:
             self._charge_deferred(self.now())
+            self._round += 1  # the next request is charged at once, and has the store count it later
             buckets = {**self._pending, **{charge.bucket: self._bucket(charge) for charge in also}}
             self._pending.clear()
             return [self._take(bucket) for bucket in buckets.values()]

@@ -73,6 +73,8 @@ class RateSettlement:
                 return None
         if (refusal := self.buckets.refusal(charges)) is not None:
             raise refused(refusal)
+        if self.buckets.are_pending(charges):  # the store now decides: it needs to know
+            self._settle_later(urgent=True)
         return EntryCharges(charges.charges, self.buckets, self.buckets.now())
 
     async def admit_get(self, request: HTTPRequest, principal: Principal) -> None:

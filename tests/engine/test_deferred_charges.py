@@ -115,10 +115,14 @@ def test_while_the_store_is_away_nothing_is_deferred() -> None:
         assert not buckets.defer(charges)
 
 
-def test_deferred_cost_is_pending() -> None:
+def test_deferred_cost_is_pending_and_nothing_is_deferred_after_a_settlement() -> None:
+    """A settlement is planned when a request is charged, not when one is deferred."""
     buckets, charges = RateBuckets(lambda: 0.0), charge_set("ann")
     buckets.admit(charges, settles=True, leased=True)
-    buckets.take_unsettled()
+    [sent] = buckets.take_unsettled()
+    assert not buckets.defer(charges)
     assert not buckets.has_pending
+    buckets.admit(charges, settles=True, leased=True)
     assert buckets.defer(charges)
-    assert buckets.has_pending
+    [more] = buckets.take_unsettled()
+    assert (sent.charge.cost, more.charge.cost) == pytest.approx((LIMIT.interval, 2 * LIMIT.interval))
