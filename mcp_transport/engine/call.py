@@ -157,7 +157,8 @@ class Call:
         """Return the operation for metrics, without names from refused requests, which may not exist."""
         if self.outcome is not None and (self.outcome.error or {}).get("code") == METHOD_NOT_FOUND:
             return "unknown"  # clients may send any number of method names
-        is_refused = self.request.hidden or (self.outcome is not None and self.outcome.error is not None)
+        is_refused = self.request.hidden or not self.has_started
+        is_refused = is_refused or (self.outcome is not None and self.outcome.error is not None)
         return self.request.method[:MAX_OPERATION] if is_refused else self.request.operation
 
     def _audit(self, seconds: float) -> None:

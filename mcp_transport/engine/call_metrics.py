@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from mcp_transport.domain.history import Ending
@@ -17,6 +18,7 @@ from mcp_transport.domain.metrics import (
     Load,
     ProcessMetrics,
 )
+from mcp_transport.domain.tool_durations import ToolDurations
 from mcp_transport.engine.clock import Clock
 
 __all__ = ["CallMetrics"]
@@ -26,10 +28,14 @@ _BATCH_CALLS: Final = 256
 
 
 class CallMetrics:
-    """Counts by intervals, of which the latest become `ProcessMetrics`; thread-safe."""
+    """Counts by intervals, of which the latest become `ProcessMetrics`; thread-safe.
 
-    def __init__(self, clock: Clock) -> None:
+    `has_tool` tells whether the server has a tool; the durations of tools have no other names.
+    """
+
+    def __init__(self, clock: Clock, has_tool: Callable[[str], bool] = lambda _: False) -> None:
         self._now = clock.now
+        self._tools = ToolDurations(has_tool)
         self._lock = threading.Lock()
         self._slot = int(self._now() // INTERVAL_SECONDS)
         self._current, self._recent, self._past = Counters(), Counters(), Counters()
@@ -82,13 +88,21 @@ class CallMetrics:
             total.merge(current)
             return total
 
+    def tools_since_start(self) -> dict[tuple[str, str], Histogram]:
+        """Return the durations of tool calls since the process started, by tool and era."""
+        with self._lock:
+            self._count_pending()
+            return self._tools.copy()
+
     def _count_pending(self) -> Counters:
         """Count the pending calls, and return the counts of the current interval."""
         while self._pending:
             operation, version, when, seconds, ending = self._pending.popleft()
             counted = self._counts_at(int(when // INTERVAL_SECONDS))
-            counted.histogram(operation).add(seconds, failed=ending.is_error)
+            failed = ending.is_error
+            counted.histogram(operation).add(seconds, failed=failed)
             counted.versions[version] += 1
+            self._tools.add(operation, version, seconds, succeeded=ending is Ending.OK, failed=failed)
         return self._counts_at(int(self._now() // INTERVAL_SECONDS))
 
     def _counts_at(self, slot: int) -> Counters:

@@ -168,6 +168,11 @@ class Kernel:
         # Not getattr, which is slow for a tool that has none: pydantic then builds an error.
         return _NO_LIMITS if tool is None else tool.__dict__.get("limits", _NO_LIMITS)
 
+    def has_tool(self, name: str) -> bool:
+        """Return whether the server has a tool; False if it is a server whose tools cannot be looked up."""
+        tools = self._path.tools
+        return tools is not None and tools.get_tool(name) is not None
+
     def tool_name(self, message: Message) -> str | None:
         """Return the name of the tool that a message calls; None if there is none, or its caller may not use it."""
         if not isinstance(message, Request) or message.method != TOOL_CALL or message.hidden:
