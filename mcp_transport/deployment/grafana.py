@@ -135,12 +135,10 @@ def _panels_by_node(d: Deployment) -> list[_Panel]:
         ),
         _Panel(
             "Memory by node",
-            "percentunit",
-            {"{{instance}}": f"{_selector('memory_bytes')} / {_selector('memory_limit_bytes')}"},
-            "Of the container's limit; empty without a limit.",
-            limit=0.9,
+            "bytes",
+            {"{{instance}}": _selector("memory_bytes"), "limit": f"min({_selector('memory_limit_bytes')})"},
+            "Resident memory, and the limit of the container, if it has one.",
         ),
-        _Panel("Resident memory by node", "bytes", {"{{instance}}": _selector("memory_bytes")}),
         _Panel(
             "Open streams by node", "none", {"{{instance}}": _selector("streams")}, "Without subscriptions/listen."
         ),
