@@ -48,15 +48,15 @@ class ToolDurations:
         self._names = BoundedNames(exists)
         self._histograms: dict[tuple[str, str], Histogram] = {}
 
-    def add(self, operation: str, version: str, seconds: float, *, succeeded: bool, failed: bool) -> None:
-        """Count a call if its operation calls a tool; one that was cancelled has neither succeeded nor failed."""
+    def add(self, operation: str, version: str, calls: Histogram, *, succeeded: bool) -> None:
+        """Add calls of an operation, if it calls a tool; `succeeded` tells whether they returned results."""
         if not operation.startswith(_PREFIX):
             return
         key = self._names.label(operation[len(_PREFIX) :], succeeded=succeeded), era_of(version)
         histogram = self._histograms.get(key)
         if histogram is None:
             histogram = self._histograms[key] = Histogram()
-        histogram.add(seconds, failed=failed)
+        histogram.merge(calls)
 
     def copy(self) -> dict[tuple[str, str], Histogram]:
         """Return copies of the histograms, by tool and era."""

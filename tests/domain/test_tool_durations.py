@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from mcp_transport.domain.metrics import MAX_OPERATIONS
+from mcp_transport.domain.metrics import MAX_OPERATIONS, Histogram
 from mcp_transport.domain.tool_durations import OTHER, BoundedNames, ToolDurations, era_of
 
 TOOLS = {"search", "with a space", "é"}
@@ -15,6 +15,12 @@ TOOLS = {"search", "with a space", "é"}
 @pytest.fixture
 def durations() -> ToolDurations:
     return ToolDurations(TOOLS.__contains__)
+
+
+def one(*, failed: bool) -> Histogram:
+    histogram = Histogram()
+    histogram.add(0.1, failed=failed)
+    return histogram
 
 
 def counts(durations: ToolDurations) -> dict[tuple[str, str], tuple[int, int]]:
@@ -31,11 +37,11 @@ def test_an_era_is_whether_a_revision_has_sessions(version: str, era: str) -> No
 
 def test_calls_of_tools_count_by_tool_and_era_and_nothing_else_does(durations: ToolDurations) -> None:
     for name in (*sorted(TOOLS), "search"):
-        durations.add(f"tools/call {name}", "2025-11-25", 0.1, succeeded=True, failed=False)
-    durations.add("tools/call search", "2026-07-28", 0.1, succeeded=False, failed=True)
-    durations.add("tools/call search", "2026-07-28", 0.1, succeeded=False, failed=False)
+        durations.add(f"tools/call {name}", "2025-11-25", one(failed=False), succeeded=True)
+    durations.add("tools/call search", "2026-07-28", one(failed=True), succeeded=False)
+    durations.add("tools/call search", "2026-07-28", one(failed=False), succeeded=False)
     for other in ("ping", "tools/list", "tools/call", "prompts/get search"):
-        durations.add(other, "2025-11-25", 0.1, succeeded=True, failed=False)
+        durations.add(other, "2025-11-25", one(failed=False), succeeded=True)
     once = (1, 0)
     assert counts(durations) == {
         ("search", "session"): (2, 0),
@@ -46,9 +52,9 @@ def test_calls_of_tools_count_by_tool_and_era_and_nothing_else_does(durations: T
 
 
 def test_a_copy_does_not_change(durations: ToolDurations) -> None:
-    durations.add("tools/call search", "2025-11-25", 0.1, succeeded=True, failed=False)
+    durations.add("tools/call search", "2025-11-25", one(failed=False), succeeded=True)
     copied = durations.copy()
-    durations.add("tools/call search", "2025-11-25", 0.1, succeeded=True, failed=False)
+    durations.add("tools/call search", "2025-11-25", one(failed=False), succeeded=True)
     assert copied["search", "session"].calls == 1
     assert sum(copied["search", "session"].buckets.values()) == 1
 
@@ -58,7 +64,7 @@ def test_names_that_clients_invent_are_one_label(durations: ToolDurations) -> No
     for number in range(2000):
         name = "".join(chooser.choices('ab"\\\n{}=\0é', k=20)) + str(number)
         version = chooser.choice(["2025-11-25", "2026-07-28"])
-        durations.add(f"tools/call {name}", version, 0.1, succeeded=False, failed=chooser.random() < 0.5)
+        durations.add(f"tools/call {name}", version, one(failed=chooser.random() < 0.5), succeeded=False)
     assert {name for name, _ in counts(durations)} == {OTHER}
 
 
