@@ -98,7 +98,8 @@ async def test_names_that_clients_invent_add_no_label(serve: Serve, settings: An
         await entered.wait()
         # They wait, and are cancelled before anything could tell that there is no such tool.
         waiting = [asyncio.ensure_future(send_sessionless(serve(), "tools/call", {"name": name})) for name in HOSTILE]
-        await until(lambda: serve().pool.gauges().waiting_calls > 3)
+        waiting += [asyncio.ensure_future(send_sessionless(serve(), f"m/{number}", {})) for number in range(5)]
+        await until(lambda: serve().pool.gauges().waiting_calls > 8)
         for call in waiting:
             call.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
@@ -112,7 +113,7 @@ async def test_names_that_clients_invent_add_no_label(serve: Serve, settings: An
     families = scraped()
     assert {name for name, _ in counts(families)} <= {"search", "other"}
     operations = {sample.labels["operation"] for sample in families["mcp_transport_call_seconds"].samples}
-    assert operations == {"tools/call", "tools/call search"}
+    assert operations == {"tools/call", "tools/call search", "unknown"}
 
 
 async def test_a_scrape_of_as_many_tools_as_there_can_be_is_limited_and_readable(serve: Serve) -> None:
