@@ -14,8 +14,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotFound
 from django.urls import path
 from django.views.decorators.cache import never_cache
 
+from mcp_transport.backends.records import SessionCounts
 from mcp_transport.bootstrap import Misconfigured, endpoint
-from mcp_transport.domain.metrics import Counters
+from mcp_transport.domain.metrics import Counters, Histogram
+from mcp_transport.process.memory import memory_limit_bytes, resident_bytes
 from mcp_transport.views import machine_view
 
 try:
@@ -61,6 +63,8 @@ def _metric_families(served: Endpoint | None) -> Iterator[core.Metric]:
         events.add_metric([event], count)
     yield events
     yield from _call_metrics(served.call_metrics.since_start() if served else Counters())
+    yield _tool_durations(served.call_metrics.tools_since_start() if served else {})
+    yield from _session_metrics(served.backend.bus.session_counts() if served else SessionCounts())
     held = served.pool.gauges() if served else None
     gauges = {
         "streams": ("Open streams of sessions.", held.streams if held else 0),
@@ -73,6 +77,34 @@ def _metric_families(served: Endpoint | None) -> Iterator[core.Metric]:
     }
     for name, (help, value) in gauges.items():
         yield core.GaugeMetricFamily(f"mcp_transport_{name}", help, value)
+    yield _gauge("memory_bytes", "Resident memory of this process.", resident_bytes())
+    yield _gauge("memory_limit_bytes", "Memory limit of its container.", memory_limit_bytes())
+
+
+def _session_metrics(counts: SessionCounts) -> Iterator[core.Metric]:
+    yield _gauge("sessions", "Live sessions in the store; the same in each process.", counts.total)
+    yield _gauge("node_sessions", "Sessions that this process serves.", counts.served)
+
+
+def _gauge(name: str, help: str, value: float | None) -> core.Metric:
+    """Return a gauge, without a sample if its value is unknown."""
+    return core.GaugeMetricFamily(f"mcp_transport_{name}", help, value)
+
+
+def _tool_durations(by_tool: dict[tuple[str, str], Histogram]) -> core.Metric:
+    """Return the durations of tool calls since the process started."""
+    seconds = core.HistogramMetricFamily(
+        "mcp_transport_tool_seconds", "Duration of tool calls, accurate to a tenth.", labels=["tool", "era"]
+    )
+    for labels, histogram in by_tool.items():
+        seconds.add_metric([*labels], _buckets(histogram), histogram.seconds)
+    return seconds
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    """Return the cumulative counts of the buckets."""
+    bounds = [(repr(bound), float(histogram.count_within(bound))) for bound in _BOUNDS_SECONDS]
+    return [*bounds, ("+Inf", float(histogram.calls))]
 
 
 def _call_metrics(counted: Counters) -> Iterator[core.Metric]:
@@ -82,12 +114,10 @@ def _call_metrics(counted: Counters) -> Iterator[core.Metric]:
     )
     errors = core.CounterMetricFamily("mcp_transport_call_errors", "Failed calls.", labels=["operation"])
     for operation, histogram in counted.operations.items():
-        buckets = [(repr(bound), histogram.count_within(bound)) for bound in _BOUNDS_SECONDS]
-        seconds.add_metric([operation], [*buckets, ("+Inf", histogram.calls)], histogram.seconds)
+        seconds.add_metric([operation], _buckets(histogram), histogram.seconds)
         errors.add_metric([operation], histogram.errors)
     waits = core.HistogramMetricFamily("mcp_transport_wait_seconds", "How long calls waited until they could run.")
-    buckets = [(repr(bound), counted.waits.count_within(bound)) for bound in _BOUNDS_SECONDS]
-    waits.add_metric([], [*buckets, ("+Inf", counted.waits.calls)], counted.waits.seconds)
+    waits.add_metric([], _buckets(counted.waits), counted.waits.seconds)
     refused = core.CounterMetricFamily("mcp_transport_refused", "Refused requests.", labels=["reason"])
     for reason, count in counted.refused.items():
         refused.add_metric([reason], count)

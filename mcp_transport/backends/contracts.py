@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from mcp_transport.backends.records import NodeRecord, Overview, Page, StreamRecord
+from mcp_transport.backends.records import NodeRecord, Overview, Page, SessionCounts, StreamRecord
 from mcp_transport.backends.results import (
     Appended,
     Attached,
@@ -296,6 +296,10 @@ class NodeBus(_Contract, ABC):
     async def metrics(self) -> tuple[ProcessMetrics, ...]:
         """Return the metrics of each process that has a node, as far as this one can read them."""
         return ()
+
+    def session_counts(self) -> SessionCounts:
+        """Tell, without asking the store, how many sessions there are; the first time it may be unknown."""
+        return SessionCounts()
 
     def lease_may_be_lost(self, node: str) -> bool:
         """Tell, without asking the store, whether others may have declared `node` dead and taken its streams."""

@@ -12,7 +12,7 @@ from typing import Any
 from mcp_transport.backends import listing
 from mcp_transport.backends.contracts import CANCEL_KEEP_SECONDS, MAX_CANCELS, NO_ENDINGS, SessionStore, StreamLog
 from mcp_transport.backends.local_bus import LocalNodeBus
-from mcp_transport.backends.records import Overview, Page, StreamRecord
+from mcp_transport.backends.records import Overview, Page, SessionCounts, StreamRecord
 from mcp_transport.backends.results import (
     Appended,
     Attached,
@@ -100,6 +100,9 @@ class LocalBackend(LocalNodeBus, SessionStore, StreamLog):
             return session
         _, local = self._local[session.key]
         return replace(session, calls=len(local.in_flight), streams=local.open_streams)
+
+    def session_counts(self) -> SessionCounts:
+        return SessionCounts(served=len(self._local))
 
     async def stream_records(self, key: str) -> tuple[StreamRecord, ...]:
         if key not in self._local or await self.load(key) is None:

@@ -8,7 +8,7 @@ from itertools import islice
 
 from mcp_transport.backends.contracts import SessionIndex
 from mcp_transport.backends.local import Change, LocalBackend
-from mcp_transport.backends.records import Overview, Page
+from mcp_transport.backends.records import Overview, Page, SessionCounts
 from mcp_transport.backends.results import NoRoom
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import Session
@@ -85,6 +85,9 @@ class MemoryBackend(LocalBackend, SessionIndex):
 
     async def overview(self) -> Overview:
         return self.summarize(await self._live_sessions())
+
+    def session_counts(self) -> SessionCounts:
+        return SessionCounts(total=len(self._sessions), served=len(self._sessions))
 
     async def _live_sessions(self) -> list[Session]:
         await self._drop_expired()

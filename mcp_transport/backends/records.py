@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from mcp_transport.domain.metrics import Load
 from mcp_transport.domain.session import Session
 
-__all__ = ["NodeRecord", "Overview", "Page", "StreamRecord"]
+__all__ = ["NodeRecord", "Overview", "Page", "SessionCounts", "StreamRecord"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,16 @@ class Page:
     total: int
     is_exact: bool = True
     """False if `total` is an estimate, since counting would take too long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionCounts:
+    """How many sessions there are, as of the last heartbeat."""
+
+    total: int | None = None
+    """All live sessions of the store; None if it cannot count them."""
+    served: int | None = None
+    """Those that this process serves; None if that is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,6 +90,13 @@ def _panels(d: Deployment) -> list[_Panel]:
         _Panel("p95 latency", "s", {"": _p95()}, "The autoscaler adds nodes above the line.", "stat", 6, 4, limit),
         _Panel("Calls by operation", "reqps", {"{{operation}}": f"sum by (operation) ({calls})"}),
         _Panel("p95 latency by operation", "s", {"{{operation}}": _p95("operation")}, limit=limit),
+        _Panel(
+            "p95 latency by tool and era",
+            "s",
+            {"{{tool}} ({{era}})": _p95("tool", "era", metric="tool_seconds")},
+            "session: the revisions up to 2025-11-25; sessionless: 2026-07-28.",
+            limit=limit,
+        ),
         _Panel("Failed calls by operation", "reqps", {"{{operation}}": f"sum by (operation) ({errors}) > 0"}),
         _Panel(
             "Refused requests",
@@ -98,6 +105,7 @@ def _panels(d: Deployment) -> list[_Panel]:
             "By HTTP status or limit; room: idle sessions evicted because their caller reached its session limit.",
         ),
         _Panel("Sessions opened", "reqps", {"opened": f"sum({_rate('sessions_opened_total')})"}),
+        _Panel("Sessions", "none", {"live": f"max({_selector('sessions')})"}, "All sessions of the store."),
         *_panels_by_node(d),
         _Panel(
             "Nodes over time",
@@ -119,6 +127,18 @@ def _panels(d: Deployment) -> list[_Panel]:
 def _panels_by_node(d: Deployment) -> list[_Panel]:
     threads = d.policy.tool_threads
     return [
+        _Panel(
+            "Sessions by node",
+            "none",
+            {"{{instance}}": _selector("node_sessions")},
+            "Served within the last five minutes; a session that two nodes have served counts on both.",
+        ),
+        _Panel(
+            "Memory by node",
+            "bytes",
+            {"{{instance}}": _selector("memory_bytes"), "limit": f"min({_selector('memory_limit_bytes')})"},
+            "Resident memory, and the limit of the container, if it has one.",
+        ),
         _Panel(
             "Open streams by node", "none", {"{{instance}}": _selector("streams")}, "Without subscriptions/listen."
         ),

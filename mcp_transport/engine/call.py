@@ -24,7 +24,7 @@ from mcp_transport.engine.node_context import NodeContext
 from mcp_transport.engine.observer import ClusterEvent
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import Overloaded
-from mcp_transport.kernel import CallLimits, Exchange, TooLarge, is_interrupt
+from mcp_transport.kernel import CallLimits, Exchange, TooLarge, is_interrupt, is_measured
 from mcp_transport.protocol.errors import (
     INTERNAL_ERROR,
     METHOD_NOT_FOUND,
@@ -149,7 +149,11 @@ class Call:
         now = self._context.clock.now()
         seconds = max(0.0, now - self._started_at)
         if self.request.method != "subscriptions/listen":  # whose duration is up to the client
-            self._context.call_metrics.record_call(self._operation(), self._version, now, seconds, self.ending)
+            operation = self._operation()
+            self._context.call_metrics.record_call(operation, self._version, now, seconds, self.ending)
+            if is_measured():
+                durations, http = self._context.kernel.durations, self._sent.http_version
+                durations.record(operation, self._version, seconds, self.outcome, http)
         if self._is_audited:
             self._audit(seconds)
 
@@ -157,7 +161,10 @@ class Call:
         """Return the operation for metrics, without names from refused requests, which may not exist."""
         if self.outcome is not None and (self.outcome.error or {}).get("code") == METHOD_NOT_FOUND:
             return "unknown"  # clients may send any number of method names
-        is_refused = self.request.hidden or (self.outcome is not None and self.outcome.error is not None)
+        if not self.has_started and not self._context.kernel.has_method(self.request.method):
+            return "unknown"
+        is_refused = self.request.hidden or not self.has_started
+        is_refused = is_refused or (self.outcome is not None and self.outcome.error is not None)
         return self.request.method[:MAX_OPERATION] if is_refused else self.request.operation
 
     def _audit(self, seconds: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from mcp_transport.domain.history import Ending
@@ -17,25 +18,34 @@ from mcp_transport.domain.metrics import (
     Load,
     ProcessMetrics,
 )
+from mcp_transport.domain.tool_durations import ToolDurations
 from mcp_transport.engine.clock import Clock
 
 __all__ = ["CallMetrics"]
 
 # Counting calls in batches takes half the time, because of warm processor caches.
 _BATCH_CALLS: Final = 256
+# Kinds of calls that have a histogram until they are added to those of operations, versions and tools.
+_MAX_KINDS: Final = 500
 
 
 class CallMetrics:
-    """Counts by intervals, of which the latest become `ProcessMetrics`; thread-safe."""
+    """Counts by intervals, of which the latest become `ProcessMetrics`; thread-safe.
 
-    def __init__(self, clock: Clock) -> None:
+    `has_tool` tells whether the server has a tool; the durations of tools have no other names.
+    """
+
+    def __init__(self, clock: Clock, has_tool: Callable[[str], bool] = lambda _: False) -> None:
         self._now = clock.now
+        self._tools = ToolDurations(has_tool)
         self._lock = threading.Lock()
         self._slot = int(self._now() // INTERVAL_SECONDS)
         self._current, self._recent, self._past = Counters(), Counters(), Counters()
         self._intervals: deque[tuple[Counters, Interval]] = deque()
         self._streams = 0
         self._pending: deque[tuple[str, str, float, float, Ending]] = deque()
+        # By operation, version and whether they succeeded: each call is added to one histogram alone.
+        self._kinds: dict[tuple[str, str, bool], Histogram] = {}
 
     def record_call(self, operation: str, version: str, when: float, seconds: float, ending: Ending) -> None:
         """Count a call of a protocol revision `version` that ended at `when` after `seconds`."""
@@ -78,22 +88,44 @@ class CallMetrics:
         """Return a copy of the counts since the process started, which never decrease."""
         with self._lock:
             current, total = self._count_pending(), Counters()
+            self._add_kinds()
             total.merge(self._past)
             total.merge(current)
             return total
+
+    def tools_since_start(self) -> dict[tuple[str, str], Histogram]:
+        """Return the durations of tool calls since the process started, by tool and era."""
+        with self._lock:
+            self._count_pending()
+            self._add_kinds()
+            return self._tools.copy()
 
     def _count_pending(self) -> Counters:
         """Count the pending calls, and return the counts of the current interval."""
         while self._pending:
             operation, version, when, seconds, ending = self._pending.popleft()
-            counted = self._counts_at(int(when // INTERVAL_SECONDS))
-            counted.histogram(operation).add(seconds, failed=ending.is_error)
-            counted.versions[version] += 1
+            self._counts_at(int(when // INTERVAL_SECONDS))
+            kind = operation, version, ending is Ending.OK
+            histogram = self._kinds.get(kind)
+            if histogram is None:
+                if len(self._kinds) >= _MAX_KINDS:
+                    self._add_kinds()
+                histogram = self._kinds[kind] = Histogram()
+            histogram.add(seconds, failed=ending.is_error)
         return self._counts_at(int(self._now() // INTERVAL_SECONDS))
+
+    def _add_kinds(self) -> None:
+        """Add the calls of the current interval to the histograms that are read."""
+        for (operation, version, succeeded), histogram in self._kinds.items():
+            self._current.histogram(operation).merge(histogram)
+            self._current.versions[version] += histogram.calls
+            self._tools.add(operation, version, histogram, succeeded=succeeded)
+        self._kinds.clear()
 
     def _counts_at(self, slot: int) -> Counters:
         """Return the counts of the interval `slot`, and close earlier intervals."""
         if slot != self._slot:
+            self._add_kinds()
             self._close_interval(self._current)
             for _ in range(min(MAX_INTERVALS, slot - self._slot - 1)):
                 self._close_interval(Counters())

@@ -33,9 +33,10 @@ from mcp_transport.kernel.kernel import Kernel
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.limits import LimitError, check_answer, json_size
 from mcp_transport.kernel.list_checks import listing_fault, tool_name_fault
+from mcp_transport.kernel.otel_metrics import record_session
 from mcp_transport.kernel.schemas import SerializationSchema, output_schema
 from mcp_transport.kernel.text_arguments import non_text_parameters, template_variables
-from mcp_transport.kernel.tracing import continued_trace, trace_headers
+from mcp_transport.kernel.tracing import continued_trace, is_measured, trace_headers
 from mcp_transport.kernel.types import Caller, CallerSession, CallLimits, ClientChannel, ClientInfo
 from mcp_transport.kernel.validation_errors import explain
 from mcp_transport.kernel.visibility import Visibility
@@ -67,11 +68,13 @@ __all__ = [
     "header_annotation_fault",
     "is_cancellation",
     "is_interrupt",
+    "is_measured",
     "json_size",
     "listing_fault",
     "lowlevel",
     "non_text_parameters",
     "output_schema",
+    "record_session",
     "register_session_handlers",
     "request_client",
     "request_headers",

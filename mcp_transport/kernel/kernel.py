@@ -14,7 +14,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPError
 from mcp_types import SubscriptionsListenRequestParams
-from mcp_types.methods import SPEC_CLIENT_METHODS
+from mcp_types.methods import SPEC_CLIENT_METHODS, SPEC_CLIENT_NOTIFICATION_METHODS
 from pydantic import ValidationError
 
 from mcp_transport.kernel.arguments import bounded_tool
@@ -25,6 +25,7 @@ from mcp_transport.kernel.fast_path.path import FastPath
 from mcp_transport.kernel.handlers import declare_in_discover, lowlevel
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.limits import LimitError
+from mcp_transport.kernel.otel_metrics import OperationMetrics
 from mcp_transport.kernel.sdk_path import TOOL_CALL, SDKPath
 from mcp_transport.kernel.types import CallLimits, ClientInfo, RetrySafety
 from mcp_transport.kernel.validation_errors import explain, truncate_uri
@@ -63,6 +64,7 @@ class Kernel:
 
     def __init__(self, server: Any, *, fast: bool = True, broadcasts: bool = True) -> None:
         self.server, self._declared = lowlevel(server), server
+        self.durations = OperationMetrics(self.has_tool)
         self._path: SDKPath = FastPath(server) if fast else SDKPath(server)
         self.bus = EventBus()
         self._experimental: dict[str, dict[str, Any]] | None = None
@@ -167,6 +169,17 @@ class Kernel:
         tool = bounded_tool(self._path.tools, request)
         # Not getattr, which is slow for a tool that has none: pydantic then builds an error.
         return _NO_LIMITS if tool is None else tool.__dict__.get("limits", _NO_LIMITS)
+
+    def has_method(self, method: str) -> bool:
+        """Return whether a method is one of the protocol, or the server has a handler for it."""
+        is_in_protocol = method in SPEC_CLIENT_METHODS or method in SPEC_CLIENT_NOTIFICATION_METHODS
+        server = self.server
+        return is_in_protocol or bool(server.get_request_handler(method) or server.get_notification_handler(method))
+
+    def has_tool(self, name: str) -> bool:
+        """Return whether the server has a tool; False if it is a server whose tools cannot be looked up."""
+        tools = self._path.tools
+        return tools is not None and tools.get_tool(name) is not None
 
     def tool_name(self, message: Message) -> str | None:
         """Return the name of the tool that a message calls; None if there is none, or its caller may not use it."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from mcp.server._otel import OpenTelemetryMiddleware
@@ -19,26 +19,36 @@ from mcp.server.context import CallNext, HandlerResult
 from mcp.server.lowlevel.server import Server
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.environment_variables import OTEL_PYTHON_METER_PROVIDER as METER_PROVIDER
 from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
+from opentelemetry.metrics import _internal as metrics
 from opentelemetry.propagate import extract, inject
 from opentelemetry.propagators.textmap import Getter
 
+from mcp_transport.kernel.dispatch_context import Exchange
+from mcp_transport.kernel.otel_metrics import protocol_attributes
+from mcp_transport.kernel.types import Caller
 from mcp_transport.protocol.headers import Headers
-from mcp_transport.protocol.jsonrpc import Outcome, Request
+from mcp_transport.protocol.jsonrpc import Outcome, Request, RequestId
 
 __all__ = [
     "LinkedSpans",
     "continued_trace",
     "in_sdk_span",
+    "is_measured",
     "is_traced",
     "link_spans",
     "trace_headers",
 ]
 
 _HAS_PROVIDER_VARIABLE: Final = OTEL_PYTHON_TRACER_PROVIDER in os.environ
+_HAS_METER_VARIABLE: Final = METER_PROVIDER in os.environ
 
 # Characters; the limit of W3C Baggage, the longest of these values.
 _MAX_VALUE: Final = 8192
+
+# Characters of a URI in a span.
+_MAX_URI: Final = 1024
 
 _NO_CHANGE: Final = nullcontext()
 
@@ -83,6 +93,12 @@ def is_traced(carrier: Mapping[str, Any] | None) -> bool:
     return carrier is not None and "traceparent" in carrier
 
 
+def is_measured() -> bool:
+    """Return whether the process has a meter provider."""
+    # The private variable of metrics.get_meter_provider, as above.
+    return metrics._METER_PROVIDER is not None or _HAS_METER_VARIABLE
+
+
 def continued_trace(headers: Headers) -> AbstractContextManager[None]:
     """Continue the trace of a request's headers, unless the project already started a span for the request."""
     if not is_traced(headers) or trace.get_current_span().get_span_context().is_valid:
@@ -100,8 +116,28 @@ def trace_headers() -> dict[str, str]:
     return carrier
 
 
+@dataclass(slots=True)
+class _PlainMessage:
+    """What the middleware reads of a message that passes no other middleware."""
+
+    method: str
+    params: Mapping[str, Any] | None
+    meta: Mapping[str, Any] | None
+    protocol_version: str
+    request_id: RequestId
+    exchange: Callable[[], Exchange]
+
+    @property
+    def request(self) -> Caller:
+        """Return the caller, built on demand: only a span that is recorded needs it."""
+        return self.exchange().caller
+
+
 class LinkedSpans(OpenTelemetryMiddleware):
-    """The SDK's tracing middleware, in the trace that `_meta` names, else in the current one."""
+    """The SDK's tracing middleware, in the trace that `_meta` names, else in the current one.
+
+    It adds the attributes of the semantic conventions that the SDK cannot know: of the session and the transport.
+    """
 
     async def __call__(self, ctx: Any, call_next: CallNext) -> HandlerResult:
         """Handle a message in a span."""
@@ -111,8 +147,11 @@ class LinkedSpans(OpenTelemetryMiddleware):
         is_linked = link.is_valid and not _is_same(link, trace.get_current_span(context).get_span_context())
 
         async def call_linked(_: Any) -> HandlerResult:
+            span = trace.get_current_span()
+            if span.is_recording():
+                span.set_attributes(_span_attributes(ctx))
             if is_linked:
-                trace.get_current_span().add_link(link)
+                span.add_link(link)
             return await call_next(ctx)
 
         untraced = copy(ctx)
@@ -121,14 +160,39 @@ class LinkedSpans(OpenTelemetryMiddleware):
             return await super().__call__(untraced, call_linked)
 
 
-def link_spans(server: Server[Any]) -> None:
-    """Replace the SDK's tracing middleware of a server by `LinkedSpans`."""
+def _span_attributes(ctx: Any) -> dict[str, str]:
+    attributes = protocol_attributes()
+    if isinstance(caller := ctx.request, Caller):
+        attributes = protocol_attributes(caller.http_request.http_version)
+        if caller.own_session is not None:
+            attributes["mcp.session.id"] = caller.own_session.short_id  # the id itself is a secret
+    uri = (ctx.params or {}).get("uri")
+    if ctx.method.startswith("resources/") and isinstance(uri, str):
+        attributes["mcp.resource.uri"] = uri[:_MAX_URI]
+    return attributes
+
+
+def link_spans(server: Server[Any]) -> bool:
+    """Replace the SDK's tracing middleware of a server by one `LinkedSpans`; return whether there was any."""
     middlewares = server.middleware
-    middlewares[:] = [LinkedSpans() if type(each) is OpenTelemetryMiddleware else each for each in middlewares]
+    if not any(type(each) is OpenTelemetryMiddleware for each in middlewares):
+        return False
+    first, linked = True, list[Any]()
+    for each in middlewares:
+        is_tracing = type(each) in (OpenTelemetryMiddleware, LinkedSpans)
+        if not is_tracing or first:  # a second one would make a second span of each message
+            linked.append(LinkedSpans() if is_tracing else each)
+        first = first and not is_tracing
+    middlewares[:] = linked
+    return True
 
 
 async def in_sdk_span(
-    middlewares: Iterable[Any], request: Request, version: str, work: Awaitable[Outcome]
+    middlewares: Iterable[Any],
+    request: Request,
+    version: str,
+    work: Awaitable[Outcome],
+    exchange: Callable[[], Exchange],
 ) -> Outcome:
     """Await work that passes no middleware, in the span of the SDK's tracing middleware if the server has that."""
     spans = next((each for each in middlewares if type(each) is LinkedSpans), None)
@@ -140,8 +204,8 @@ async def in_sdk_span(
         outcomes.append(await work)
         return dict(outcomes[0].result or {})
 
-    message = {"method": request.method, "params": request.params, "meta": request.meta}
-    await spans(SimpleNamespace(**message, protocol_version=version, request_id=request.id), call_next)
+    message = _PlainMessage(request.method, request.params, request.meta, version, request.id, exchange)
+    await spans(message, call_next)
     return outcomes[0]
 
 

@@ -77,6 +77,16 @@ def waits(each: dict[float, int]) -> list[dict[str, str]]:
     return histogram("mcp_transport_wait_seconds", each)
 
 
+def tool_calls(each: dict[float, int], era: str = "session", instance: str = "a") -> list[dict[str, str]]:
+    """Return the bucket series of calls of a tool with these durations, at these rates per 15 s."""
+    return histogram("mcp_transport_tool_seconds", each, tool="search", era=era, instance=instance)
+
+
+def sessions(metric: str, *counts: int) -> list[dict[str, str]]:
+    """Return a series for each node."""
+    return [series(metric, f"{count}x80", instance=f"node {number}") for number, count in enumerate(counts)]
+
+
 def histogram(metric: str, each: dict[float, int], **labels: str) -> list[dict[str, str]]:
     """Return the bucket series of these durations, at these rates per 15 s."""
     bounds = [*_BOUNDS_SECONDS, float("inf")]
@@ -113,7 +123,7 @@ def test_nodes_that_were_named_are_read() -> None:
 def test_the_operator_is_given_the_same_rules(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules()))
     checked = run("check", "rules", tmp_path / "rules.yaml")
-    assert (checked.returncode, "19 rules found" in checked.stdout) == (0, True), checked.stdout + checked.stderr
+    assert (checked.returncode, "24 rules found" in checked.stdout) == (0, True), checked.stdout + checked.stderr
     anywhere = generate("prometheus", ANYWHERE)["rules.yaml"]
     there = {
         rule.get("alert") or rule["record"] for group in yaml.safe_load(anywhere)["groups"] for rule in group["rules"]
@@ -166,6 +176,9 @@ ERRORS = [*calls({0.01: 30}), FAILING]
 RATE = "job_operation:mcp_transport_calls:rate5m"
 ERROR_RATE = "job_operation:mcp_transport_call_errors:rate5m"
 LOAD = "job:mcp_transport_refused_for_load:rate5m"
+TOOL_P95 = "job_tool_era:mcp_transport_tool_milliseconds:p95_rate1m"
+SESSIONS = "job:mcp_transport_sessions:max"
+IMBALANCE = "job:mcp_transport_node_sessions:imbalance"
 WAIT = "job:mcp_transport_wait_seconds:p95_rate5m"
 REFUSED = [
     series("mcp_transport_refused_total", "0+3x80", reason=reason) for reason in ("TOOL_THREADS", "max_concurrency")
@@ -189,8 +202,24 @@ RATIO = "job:mcp_transport_call_errors:ratio_rate5m"
         (ERRORS, RATIO, f"{RATIO}{{{BOTH}}}", 0.1),
         ([*REFUSED, series("mcp_transport_refused_total", "0+3x80", reason="404")], LOAD, f"{LOAD}{{{BOTH}}}", 0.4),
         (waits({3.0: 30}), f"round({WAIT}, 0.001)", f"{{{BOTH}}}", 4.875),
+        # Two nodes of one tool; another era and another tool do not count in.
+        (
+            [
+                *tool_calls({0.01: 90}, instance="a"),
+                *tool_calls({0.1: 10}, instance="b"),
+                *tool_calls({3.0: 90}, era="sessionless"),
+            ],
+            f'round({TOOL_P95}{{era="session"}}, 0.001)',
+            f'{{era="session", {BOTH}, tool="search"}}',
+            87.5,
+        ),
+        (sessions("mcp_transport_sessions", 70, 70, 69), SESSIONS, f"{SESSIONS}{{{BOTH}}}", 70),
+        (sessions("mcp_transport_node_sessions", 60, 60, 120), IMBALANCE, f"{IMBALANCE}{{{BOTH}}}", 0.5),
     ],
-    ids=["p95 of all nodes and operations", "zero without calls", "rate", "errors", "ratio", "refused", "wait"],
+    ids=[
+        *("p95 of all nodes and operations", "zero without calls", "rate", "errors", "ratio", "refused", "wait"),
+        *("p95 of a tool", "sessions", "imbalance"),
+    ],
 )
 def test_record(input_series: list[dict[str, str]], expr: str, labels: str, value: float, tmp_path: Path) -> None:
     for expected, is_right in ((value, True), (value + 1, False)):
@@ -217,6 +246,12 @@ FIRING: dict[str, tuple[list[dict[str, str]], str, dict[str, str]]] = {
     "McpRefusedForLoad": (REFUSED, "15m", {}),
     "McpThreadsLost": ([series("mcp_transport_tool_threads_lost", "1x80")], "15m", {"instance": "a"}),
     "McpNoThread": ([series("mcp_transport_tool_threads_lost", "32x80")], "3m", {"instance": "a"}),
+    "McpSessionsImbalanced": (sessions("mcp_transport_node_sessions", 100, 100, 100, 0), "20m", {}),
+    "McpMemory": (
+        [series("mcp_transport_memory_bytes", "910x80"), series("mcp_transport_memory_limit_bytes", "1000x80")],
+        "10m",
+        {"instance": "a"},
+    ),
     "McpDrainingStuck": ([series("mcp_transport_draining", "1x80")], "3m", {"instance": "a"}),
     "McpRefusedByLimit": (
         [series("mcp_transport_refused_total", "0+5x80", reason="room")],
@@ -235,6 +270,11 @@ QUIET: dict[str, list[dict[str, str]]] = {
     "McpRefusedForLoad": [*REFUSED, *calls({0.01: 200})],
     "McpThreadsLost": [series("mcp_transport_tool_threads_lost", "1x20 0x60")],
     "McpNoThread": [series("mcp_transport_tool_threads_lost", "31x80")],
+    "McpSessionsImbalanced": sessions("mcp_transport_node_sessions", 140, 60),
+    "McpMemory": [
+        series("mcp_transport_memory_bytes", "899x80"),
+        series("mcp_transport_memory_limit_bytes", "1000x80"),
+    ],
     "McpDrainingStuck": [series("mcp_transport_draining", "1x5 stale")],
     "McpRefusedByLimit": [series("mcp_transport_refused_total", "0+5x80", reason="404")],
 }
@@ -268,6 +308,45 @@ def test_load_that_is_refused_is_a_share_of_all_calls(tmp_path: Path) -> None:
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
+NODES = "mcp_transport_node_sessions"
+NODE_3_DRAINS = series("mcp_transport_draining", "1x80", instance="node 3")
+
+
+@pytest.mark.parametrize(
+    ("input_series", "is_imbalanced"),
+    [
+        (sessions(NODES, 151, 49), True),  # of two nodes, none can have more than twice the mean
+        (sessions(NODES, 100, 100, 100, 100, 100, 100, 100, 100, 100, 0), True),  # one gets nothing
+        (sessions(NODES, 49, 49, 49, 0), False),  # too few for a statement
+        (sessions(NODES, 0, 0), False),
+        (sessions(NODES, 500), False),
+        ([*sessions(NODES, 100, 100, 100, 0), NODE_3_DRAINS], False),
+        (sessions(NODES, 100, 100, 0)[:2], False),
+        ([*sessions(NODES, 100), series(NODES, "0x30 100x50", instance="new")], False),  # a new node fills up
+    ],
+)
+def test_imbalance_needs_sessions_and_ignores_nodes_that_drain(
+    input_series: list[dict[str, str]], is_imbalanced: bool, tmp_path: Path
+) -> None:
+    tested = try_rules(tmp_path, fires("McpSessionsImbalanced", input_series, "14m59s", None))
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    tested = try_rules(tmp_path, fires("McpSessionsImbalanced", input_series, "16m", {} if is_imbalanced else None))
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def test_memory_without_a_limit_is_no_alert_and_a_tool_without_calls_is_zero(tmp_path: Path) -> None:
+    without = fires("McpMemory", [series("mcp_transport_memory_bytes", "910x80")], "10m", None)
+    idle = {
+        "interval": "15s",
+        "input_series": [series("mcp_transport_tool_seconds_count", "7x80", tool="search", era="session")],
+        "promql_expr_test": [
+            sample_test(TOOL_P95, "10m", (f'{TOOL_P95}{{era="session", {BOTH}, tool="search"}}', 0)),
+        ],
+    }
+    tested = try_rules(tmp_path, without, idle)
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
 @pytest.mark.parametrize("name", FIRING)
 def test_alert_fires_when_it_should_and_not_otherwise(name: str, tmp_path: Path) -> None:
     for test in (fires(name, *FIRING[name]), fires(name, QUIET[name], FIRING[name][1], None)):
@@ -281,7 +360,10 @@ def test_alert_fires_when_it_should_and_not_otherwise(name: str, tmp_path: Path)
 def test_the_autoscaler_is_given_what_it_asks_for() -> None:
     [scaler] = yaml.safe_load_all(generate("kubernetes", OPERATOR)["autoscaler.yaml"])
     [metric] = [entry["external"]["metric"] for entry in scaler["spec"]["metrics"] if entry["type"] == "External"]
-    [rule] = yaml.safe_load(generate("prometheus", OPERATOR)["adapter-values.yaml"])["rules"]["external"]
+    rule, of_tool = yaml.safe_load(generate("prometheus", OPERATOR)["adapter-values.yaml"])["rules"]["external"]
+    assert of_tool["name"]["as"] == "tool_time_p95"
+    assert of_tool["seriesQuery"].startswith(TOOL_P95 + "{")
+    assert of_tool["metricsQuery"] == rule["metricsQuery"]
     assert rule["name"]["as"] == metric["name"]
     assert rule["seriesQuery"].startswith(P95 + "{")
     assert rule["metricsQuery"] == "max(<<.Series>>{<<.LabelMatchers>>})"

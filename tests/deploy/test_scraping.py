@@ -19,6 +19,8 @@ from tests.support.processes import LOOPBACK, Process, program
 from tests.support.programs import need
 
 P95 = "job:mcp_transport_response_milliseconds:p95_rate1m"
+TOOL_P95 = "job_tool_era:mcp_transport_tool_milliseconds:p95_rate1m"
+SERVED = "mcp_transport_node_sessions"
 TIMEOUT_SECONDS = 60.0
 
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -75,8 +77,14 @@ async def test_what_nodes_count_arrives_in_the_record() -> None:
                 deadline = time.monotonic() + TIMEOUT_SECONDS
                 # It is 0 without calls, and before two scrapes.
                 arrived = f"{P95} > 0 and on (job) count by (job) (up == 1) == {len(site.ports)}"
-                while not await asyncio.to_thread(prometheus.query, arrived):
-                    assert time.monotonic() < deadline, prometheus.log
-                    await client.call("where")
+                # Each process counts all sessions with its heartbeat, once the first scrape has asked for them.
+                counted = f"count(mcp_transport_sessions == 1) == {len(site.ports)} and sum({SERVED}) >= 1"
+                for query in (arrived, counted, f'{TOOL_P95}{{tool="where", era="session"}} > 0'):
+                    while not await asyncio.to_thread(prometheus.query, query):
+                        assert time.monotonic() < deadline, prometheus.log
+                        await client.call("where")
             [opened] = prometheus.query("sum(mcp_transport_sessions_opened_total)")
             assert opened["value"][1] == "1"
+            [sessions] = prometheus.query("job:mcp_transport_sessions:max")
+            assert sessions["value"][1] == "1", "a session that several processes count is one"
+            assert len(prometheus.query("mcp_transport_memory_bytes > 1e6")) == len(site.ports)

@@ -37,6 +37,9 @@ OURS = [
     "mcp_transport_wait_seconds",
     "mcp_transport_refused",
     "mcp_transport_sessions_opened",
+    "mcp_transport_tool_seconds",
+    "mcp_transport_sessions",
+    "mcp_transport_node_sessions",
     "mcp_transport_streams",
     "mcp_transport_calls",
     "mcp_transport_calls_waiting",
@@ -44,6 +47,8 @@ OURS = [
     "mcp_transport_tool_threads_lost",
     "mcp_transport_body_bytes",
     "mcp_transport_draining",
+    "mcp_transport_memory_bytes",
+    "mcp_transport_memory_limit_bytes",
 ]
 
 urlpatterns = [path("mcp", include("mcp_transport.urls")), path("", include("mcp_transport.metrics"))]

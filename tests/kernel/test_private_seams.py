@@ -21,6 +21,7 @@ from mcp.server.runner import ServerRunner, _extract_meta
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp_types import CallToolResult
 from opentelemetry import trace
+from opentelemetry.metrics import _internal as metrics_of_otel
 
 import mcp_transport
 from tests.support.kernel import Recorder, exchange
@@ -185,6 +186,7 @@ PRIVATE: dict[str, Callable[[], Any]] = {
     "_inline_root_ref": lambda: func_metadata(add).output_schema["type"] == "object",  # type: ignore[index]
     "_otel": lambda: OpenTelemetryMiddleware in map(type, served()._lowlevel_server.middleware),
     "_TRACER_PROVIDER": lambda: "_TRACER_PROVIDER" in vars(trace),
+    "_METER_PROVIDER": lambda: "_METER_PROVIDER" in vars(metrics_of_otel),
 }
 """What must be true of each private part."""
 

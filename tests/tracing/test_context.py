@@ -13,6 +13,7 @@ from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.sdk.trace import ReadableSpan
 
+from mcp_transport.domain.session import session_key, short_id
 from mcp_transport.engine.endpoint import Endpoint
 from tests.support.client import Answer, SessionClient, request, send_sessionless, text_of
 from tests.support.clock import settle
@@ -106,6 +107,38 @@ async def test_a_span_of_the_project_stands_for_the_header(era: str, spans: Span
             span = await traced_call(spans, served, era, given, headers={"Traceparent": header} if header else {})
         own = written(of_http.get_span_context())
         assert place(span) == ((meta, [own]) if meta else (own, []))
+
+
+OF_HTTP = {"network.transport": "tcp", "network.protocol.name": "http"}
+
+
+@every_era
+async def test_spans_have_the_attributes_of_the_conventions_and_of_a_session_its_short_id(
+    era: str, spans: Spans, served: Endpoint
+) -> None:
+    client = SessionClient(served, era)
+    if era == "2026-07-28":
+        await send_sessionless(served, "tools/call", {"name": "here", "arguments": {}})
+        await send_sessionless(served, "resources/read", {"uri": "shop://tea"})
+        session: dict[str, Any] = {}
+    else:
+        await client.open()
+        await client.request("tools/call", {"name": "here", "arguments": {}})
+        await client.request("resources/read", {"uri": "shop://tea"})
+        session = {"mcp.session.id": short_id(session_key(client.session_id))}
+    await settle()
+    found = {span.name: dict(span.attributes or {}) for span in spans.take()}
+    call = found["tools/call here"]
+    common = {"mcp.protocol.version": era, **OF_HTTP, **session}
+    of_call = {"mcp.method.name": "tools/call", "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "here"}
+    for names in (call, found["resources/read"]):
+        assert names.pop("jsonrpc.request.id")
+        names.pop("network.protocol.version", None)
+    assert call == {**common, **of_call}
+    assert found["resources/read"].items() >= {**common, "mcp.resource.uri": "shop://tea"}.items()
+    if session:
+        assert found["initialize"].items() >= {**OF_HTTP, **session}.items()
+    assert client.session_id not in str(found) or not session, "the id itself is a secret"
 
 
 FIELDS = {"traceparent": CALLER, "tracestate": "a=1", "baggage": "shop=tea"}

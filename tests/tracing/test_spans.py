@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from mcp.server._otel import OpenTelemetryMiddleware
 from mcp.server.mcpserver import Context, MCPServer
 from mcp_types import ElicitRequest, ElicitRequestFormParams, InputRequiredResult
 from opentelemetry import trace
@@ -112,6 +113,44 @@ async def test_a_server_without_the_sdks_middleware_has_no_spans(spans: Spans, s
         plain, whole = await both_ways(spans, server, "2025-11-25", params)
         assert plain == whole
         assert plain[0] == []
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["before", "after"])
+@ON_THE_FAST_PATH
+async def test_tracing_middleware_that_a_project_adds_later_keeps_the_fast_path_and_makes_one_span(
+    is_first: bool, spans: Spans, server: MCPServer[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel, went = Kernel(server), list[str]()
+    middleware = server._lowlevel_server.middleware
+    middleware.insert(0 if is_first else len(middleware), OpenTelemetryMiddleware())
+    serve = SDKPath.serve
+
+    def other_way(path: SDKPath, *arguments: Any) -> Any:
+        went.append("the SDK's own way")
+        return serve(path, *arguments)
+
+    monkeypatch.setattr(SDKPath, "serve", other_way)
+    for name, is_fast in (("int", True), ("int", True), ("absent", False)):
+        await served(kernel, exchange(Recorder()), Request(7, "tools/call", {"name": name}))
+        assert [span.name for span in spans.take()] == [f"tools/call {name}"]
+        assert bool(went) is not is_fast
+
+
+@ON_THE_FAST_PATH
+async def test_tracing_middleware_beside_a_projects_own_takes_the_sdks_way(
+    spans: Spans, server: MCPServer[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    async def own(ctx: Any, call_next: Any) -> Any:
+        seen.append(ctx.method)
+        return await call_next(ctx)
+
+    kernel = Kernel(server)
+    server._lowlevel_server.middleware += [own, OpenTelemetryMiddleware()]
+    await served(kernel, exchange(Recorder()), Request(7, "tools/call", {"name": "int"}))
+    assert seen == ["tools/call"]
+    assert [span.name for span in spans.take()] == ["tools/call int"]
 
 
 async def test_middleware_before_the_span_stays_outside(spans: Spans, server: MCPServer[Any]) -> None:

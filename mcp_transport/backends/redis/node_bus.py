@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -12,8 +14,9 @@ from typing import Any, Final
 import orjson
 
 from mcp_transport.backends.contracts import MAX_BROADCASTS, Deliver, Measure, NodeBus
-from mcp_transport.backends.records import NodeRecord
+from mcp_transport.backends.records import NodeRecord, SessionCounts
 from mcp_transport.backends.redis.client import RedisClient
+from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.membership import Membership, journal_entry, send
 from mcp_transport.backends.redis.pending import RunningStreams
 from mcp_transport.domain.metrics import Load, ProcessMetrics
@@ -22,6 +25,12 @@ from mcp_transport.exceptions import BackendError
 from mcp_transport.supervision import attempt, suppress_and_log
 
 __all__ = ["RedisNodeBus"]
+
+# How long a node counts a session that it has served.
+_SERVED_SECONDS: Final = 300.0
+
+# How long sessions are counted after somebody has read how many there are.
+_COUNT_SECONDS: Final = 600.0
 
 # The digits of a time until the year 2286: after a later one, every new broadcast would count as delivered.
 _MAX_TIME_DIGITS: Final = 13
@@ -37,6 +46,7 @@ class RedisNodeBus(NodeBus):
         self._after_heartbeat = after_heartbeat
         self._members: dict[str, Membership] = {}
         self._measure: Measure = ProcessMetrics
+        self._session_counts, self._counts_read_at = (0.0, SessionCounts()), -math.inf
         self._process_name: tuple[int, str] | None = None
 
     # -- nodes ---------------------------------------------------------------------------------------
@@ -44,7 +54,7 @@ class RedisNodeBus(NodeBus):
     async def start(self, node: str, deliver: Deliver, measure: Measure = ProcessMetrics) -> None:
         self._measure = measure
         member = Membership(
-            node, deliver, self._client, self._running, self._process_info, after_heartbeat=self._after_heartbeat
+            node, deliver, self._client, self._running, self._process_info, after_heartbeat=self._count_and_write
         )
         try:
             await member.start()
@@ -65,6 +75,33 @@ class RedisNodeBus(NodeBus):
         if self._process_name is None or self._process_name[0] != os.getpid():  # a fork needs another name
             self._process_name = os.getpid(), secrets.token_hex(6)
         return {"process": self._process_name[1], "numbers": self._measure().to_json()}
+
+    async def _count_and_write(self) -> None:
+        """Call `after_heartbeat`; in its round trip count sessions, if metrics are read. Raises: BackendError."""
+        if time.monotonic() - self._counts_read_at < _COUNT_SECONDS:
+            self._send_counts()
+        await self._after_heartbeat()
+
+    def _send_counts(self) -> None:
+        """Send the commands that count sessions."""
+        run, keys = self._client.run, self._keys
+        served = min(milliseconds(_SERVED_SECONDS), self._client.ttl)
+        # The size of a range in an index, which Redis finds without reading the range.
+        counts = [run("count_since", [keys.sessions], [self._client.ttl])]
+        counts += [run("count_since", [keys.facet("node", name)], [served]) for name in list(self._members)]
+        asyncio.gather(*counts, return_exceptions=True).add_done_callback(self._take_counts)
+
+    def _take_counts(self, counted: asyncio.Future[list[Any]]) -> None:
+        replies = [] if counted.cancelled() else counted.result()
+        if replies and all(isinstance(reply, int) for reply in replies):
+            counts = SessionCounts(total=replies[0], served=sum(replies[1:]))
+            self._session_counts = time.monotonic(), counts
+
+    def session_counts(self) -> SessionCounts:
+        (counted_at, counts), now = self._session_counts, time.monotonic()
+        self._counts_read_at = now
+        # Rather unknown than outdated, as in an outage.
+        return counts if now - counted_at <= self._client.policy.lease else SessionCounts()
 
     def failure(self, node: str) -> BaseException | None:
         member = self._members.get(node)

@@ -79,7 +79,7 @@ class RedisSessionIndex(SessionIndex):
         await self._writer.write_last_use()
         client, keys = self._client, self._keys
         page = client.run("page", [keys.sessions], [client.ttl, 0, 0, 1])
-        new = client.run("count_created", [keys.ordered("created")], [milliseconds(NEW_SESSION_SECONDS)])
+        new = client.run("count_since", [keys.ordered("created")], [milliseconds(NEW_SESSION_SECONDS)])
         (_, total), opened, sample = await asyncio.gather(
             attempt(_BROKEN_INDEX, page, ([], 0)),
             attempt(_BROKEN_INDEX, new, 0),

@@ -15,6 +15,7 @@ from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import Observer
 from mcp_transport.engine.sessionful.request_context import with_rehydration
 from mcp_transport.engine.tasks import ignore_outage
+from mcp_transport.kernel import is_measured, record_session
 from mcp_transport.protocol.http import HTTPRequest, Reply
 from mcp_transport.protocol.request_checks import check_version, required_session_id, session_not_found
 
@@ -63,6 +64,8 @@ async def _close(
     """Delete a session, then log and audit its end; the nodes of the result must be notified."""
     closing = await backend.sessions.close(key, principal)
     if closing is not None:
+        if is_measured():
+            record_session(now - closing.session.created, closing.session.protocol_version)
         logger.info("session %s closed", short_id(key))
         if observer.audits(SessionClosed):
             owner = Principal.from_binding(closing.session.principal, closing.session.user)

@@ -18,9 +18,10 @@ from mcp_transport.engine.session_id import seal
 from mcp_transport.engine.sessionful.delete import close_session
 from mcp_transport.engine.sessionful.request_context import SessionRequest
 from mcp_transport.exceptions import ProtocolError
+from mcp_transport.kernel import is_measured
 from mcp_transport.protocol.errors import INVALID_PARAMS, INVALID_REQUEST
 from mcp_transport.protocol.http import HTTPRequest, Reply
-from mcp_transport.protocol.jsonrpc import Request
+from mcp_transport.protocol.jsonrpc import Outcome, Request
 from mcp_transport.protocol.versions import negotiate
 
 __all__ = ["open_session"]
@@ -75,6 +76,7 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
     channel = SessionChannel(node, session.key)
     exchange = node.exchange(context.client_info(), channel, context.caller(), message)
     outcome = await node.kernel.initialize(exchange, params)
+    _measure(node, request, session, outcome)
     accepts = request.headers.accepts
     if outcome.error is not None:
         return complete_reply(encode(outcome.body(message.id)), accepts)
@@ -83,6 +85,12 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
     if node.observer.audits(SessionOpened):
         node.observer.audit(_opened(session, principal))
     return complete_reply(encode(outcome.body(message.id)), accepts, headers=(("Mcp-Session-Id", session_id),))
+
+
+def _measure(node: Node, request: HTTPRequest, session: Session, outcome: Outcome) -> None:
+    if is_measured():
+        seconds, version = node.clock.now() - session.created, session.protocol_version
+        node.kernel.durations.record("initialize", version, seconds, outcome, request.http_version)
 
 
 def _opened(session: Session, principal: Principal) -> SessionOpened:

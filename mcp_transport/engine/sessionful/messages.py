@@ -14,7 +14,7 @@ from mcp_transport.engine.node import Node
 from mcp_transport.engine.session_channel import SessionChannel
 from mcp_transport.engine.sessionful.request_context import SessionRequest
 from mcp_transport.exceptions import BackendError, ProtocolError
-from mcp_transport.kernel import Exchange, LimitError, check_answer, is_cancellation
+from mcp_transport.kernel import Exchange, LimitError, check_answer, is_cancellation, is_measured
 from mcp_transport.protocol.errors import invalid_request
 from mcp_transport.protocol.jsonrpc import Message, Notification, RequestId, Response, is_request_id
 
@@ -62,6 +62,16 @@ async def take_reply(context: SessionRequest, reply: Response, early: object) ->
 
 async def take_notification(context: SessionRequest, notification: Notification, early: object) -> None:
     """Process a notification, unless it was forwarded `early`."""
+    if not is_measured():
+        return await _take(context, notification, early)
+    node, began = context.node, context.node.clock.now()
+    await _take(context, notification, early)
+    method = notification.method if node.kernel.has_method(notification.method) else "unknown"
+    version, seconds = context.session.protocol_version, node.clock.now() - began
+    node.kernel.durations.record_notification(method, version, seconds, context.request.http_version)
+
+
+async def _take(context: SessionRequest, notification: Notification, early: object) -> None:
     node = context.node
     if notification.method == "notifications/cancelled":
         request_id = (notification.params or {}).get("requestId")

@@ -39,7 +39,7 @@ from mcp_transport.kernel.dispatch_context import Exchange, StandaloneChannel
 from mcp_transport.kernel.fast_path.cache import check_meta, parse_client
 from mcp_transport.kernel.limits import short_json
 from mcp_transport.kernel.sdk_path import TOOL_CALL, SDKPath
-from mcp_transport.kernel.tracing import LinkedSpans, in_sdk_span, is_traced
+from mcp_transport.kernel.tracing import LinkedSpans, in_sdk_span, is_traced, link_spans
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.jsonrpc import Notification, Outcome, Request
 
@@ -120,7 +120,9 @@ class FastPath(SDKPath):
         if (tool := self.fast_tool(request)) is None:
             return super().serve(request, version, exchange)
         work = self._call(tool, request, version, exchange)
-        return in_sdk_span(self._server.middleware, request, version, work) if is_traced(request.meta) else work
+        if not is_traced(request.meta):
+            return work
+        return in_sdk_span(self._server.middleware, request, version, work, exchange)
 
     def fast_tool(self, request: Request) -> Tool | None:
         """Return the tool that a request calls, if it has no resolved parameters and no project changed its call."""
@@ -142,7 +144,10 @@ class FastPath(SDKPath):
         )
 
     def _has_custom_middleware(self) -> bool:
-        return not all(map(_allows_fast_path, self._server.middleware))
+        if all(map(_allows_fast_path, self._server.middleware)):
+            return False
+        # A project may add the SDK's tracing middleware after the kernel was built.
+        return not (link_spans(self._server) and all(map(_allows_fast_path, self._server.middleware)))
 
     async def _call(self, tool: Tool, request: Request, version: str, exchange: Callable[[], Exchange]) -> Outcome:
         params, runner = request.params or {}, None
