@@ -17,6 +17,7 @@ from mcp_types import SubscriptionsListenRequestParams
 from mcp_types.methods import SPEC_CLIENT_METHODS
 from pydantic import ValidationError
 
+from mcp_transport.domain.circuit_breaker import CircuitBreaker
 from mcp_transport.kernel.arguments import bounded_tool
 from mcp_transport.kernel.dispatch_context import Exchange
 from mcp_transport.kernel.errors import Refused, TooLarge, is_cancellation
@@ -167,6 +168,10 @@ class Kernel:
         tool = bounded_tool(self._path.tools, request)
         # Not getattr, which is slow for a tool that has none: pydantic then builds an error.
         return _NO_LIMITS if tool is None else tool.__dict__.get("limits", _NO_LIMITS)
+
+    def circuit_breaker(self, tool: str) -> CircuitBreaker | None:
+        """Return the circuit breaker that a tool declares, if it exists and declares one."""
+        return self.limits(Request(0, TOOL_CALL, {"name": tool})).circuit_breaker
 
     def tool_name(self, message: Message) -> str | None:
         """Return the name of the tool that a message calls; None if there is none, or its caller may not use it."""
