@@ -15,6 +15,7 @@ from django.urls import path
 from django.views.decorators.cache import never_cache
 
 from mcp_transport.bootstrap import Misconfigured, endpoint
+from mcp_transport.domain.circuit_breaker import BreakerState
 from mcp_transport.domain.metrics import Counters
 from mcp_transport.views import machine_view
 
@@ -73,6 +74,21 @@ def _metric_families(served: Endpoint | None) -> Iterator[core.Metric]:
     }
     for name, (help, value) in gauges.items():
         yield core.GaugeMetricFamily(f"mcp_transport_{name}", help, value)
+    yield from _breaker_metrics(served)
+
+
+def _breaker_metrics(served: Endpoint | None) -> Iterator[core.Metric]:
+    """Yield the metrics of circuit breakers, of the tools that have one and have been called."""
+    state = core.GaugeMetricFamily(
+        "mcp_transport_circuit_breaker_state", "0 closed, 1 half-open, 2 open.", labels=["tool"]
+    )
+    opened = core.CounterMetricFamily("mcp_transport_circuit_breaker_opened", "Openings.", labels=["tool"])
+    refused = core.CounterMetricFamily("mcp_transport_circuit_breaker_refused", "Refused calls.", labels=["tool"])
+    for tool, current in served.breakers.states().items() if served else ():
+        state.add_metric([tool], list(BreakerState).index(current))
+        opened.add_metric([tool], served.breakers.opened[tool] if served else 0)
+        refused.add_metric([tool], served.breakers.refused[tool] if served else 0)
+    yield from (state, opened, refused)
 
 
 def _call_metrics(counted: Counters) -> Iterator[core.Metric]:

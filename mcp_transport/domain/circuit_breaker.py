@@ -29,7 +29,7 @@ class BreakerState(StrEnum):
 
 
 class Result(StrEnum):
-    """What a call tells about what its tool depends on: nothing, if its function was not called or was cancelled."""
+    """What a call shows about what its tool depends on: nothing, if its function was not called or was cancelled."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -227,8 +227,8 @@ def merge_records(records: Iterable[BreakerRecord]) -> tuple[BreakerRecord, ...]
     """Return one record of each tool: open if one of its circuits is."""
     merged: dict[str, BreakerRecord] = {}
     for record in records:
-        known = merged.get(record.tool)
-        merged[record.tool] = record if known is None else _merged(known, record)
+        earlier = merged.get(record.tool)
+        merged[record.tool] = record if earlier is None else _merged(earlier, record)
     return tuple(merged[tool] for tool in sorted(merged))
 
 

@@ -202,7 +202,7 @@ class Call:
         admitted = admission.try_admit(*arguments)
         self._admitted = await admission.admit(*arguments) if admitted is None else admitted
         if breaker is not None:
-            self._permit = self._context.breakers.enter(self.request, breaker, self._context.tell_other_nodes)
+            self._permit = self._context.breakers.enter(self.request, breaker, self._context.send_to_other_nodes)
         self._is_admitted = True
         if self._is_slow:
             self._start_timer()

@@ -1,7 +1,7 @@
 """The circuit breakers of a process: what its nodes have seen of each tool's calls, and heard from other nodes.
 
-A node tells the others when a circuit opens or closes (`NodeContext.tell_other_nodes`); a message that is lost only
-means that a node finds out by itself.
+When a circuit opens or closes, the node tells the others (`NodeContext.send_to_other_nodes`); after a message that is
+lost, a node finds out by itself.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from mcp_transport.kernel import CallPermit, current_permit
 from mcp_transport.protocol.errors import overloaded
 from mcp_transport.protocol.jsonrpc import Request
 
-__all__ = ["CircuitBreakers", "Tell"]
+__all__ = ["CircuitBreakers", "SendToOthers"]
 
 _LIMIT: Final = "circuit_breaker"
 _MIN_RETRY_SECONDS: Final = 0.1
 
-Tell = Callable[[CircuitOpened | CircuitClosed], None]
-"""Tells the other nodes, in the background."""
+SendToOthers = Callable[[CircuitOpened | CircuitClosed], None]
+"""Sends a message to the other nodes, in the background."""
 
 
 class CircuitBreakers:
@@ -62,7 +62,7 @@ class CircuitBreakers:
         if seconds:
             raise self._refusal(tool, seconds)
 
-    def enter(self, request: Request, breaker: CircuitBreaker, tell: Tell) -> CallPermit:
+    def enter(self, request: Request, breaker: CircuitBreaker, send: SendToOthers) -> CallPermit:
         """Return the permit of a call, which is that of the running task from now on. Raises: Overloaded."""
         tool, now = _tool(request), self._clock.monotonic()
         with self._lock:
@@ -70,7 +70,7 @@ class CircuitBreakers:
             self._circuits[tool] = breaker, circuit
         if permit is None:
             raise self._refusal(tool, circuit.seconds_refused(breaker, now))
-        call = _Permit(self, tool, breaker, permit, tell)
+        call = _Permit(self, tool, breaker, permit, send)
         current_permit.set(call)
         return call
 
@@ -80,8 +80,8 @@ class CircuitBreakers:
         if circuit.has_ended(permit):
             raise self._refusal(tool, circuit.seconds_refused(breaker, self._clock.monotonic()))
 
-    def settle(self, tool: str, breaker: CircuitBreaker, permit: Permit, result: Result, tell: Tell) -> None:
-        """Count the result of a call; report and tell it if its circuit opens or closes."""
+    def settle(self, tool: str, breaker: CircuitBreaker, permit: Permit, result: Result, send: SendToOthers) -> None:
+        """Count the result of a call; report and send it if its circuit opens or closes."""
         now = self._clock.monotonic()
         with self._lock:
             before = self._circuit(tool, breaker)
@@ -92,10 +92,10 @@ class CircuitBreakers:
         if has_opened:
             seconds = after.seconds_refused(breaker, now)
             self._observer.report(ClusterEvent.CIRCUIT_OPENED, tool=tool, seconds=round(seconds, 3))
-            tell(CircuitOpened(tool, seconds))
+            send(CircuitOpened(tool, seconds))
         if has_closed:
             self._observer.report(ClusterEvent.CIRCUIT_CLOSED, tool=tool)
-            tell(CircuitClosed(tool))
+            send(CircuitClosed(tool))
 
     def receive(self, message: CircuitOpened | CircuitClosed, breaker: CircuitBreaker | None) -> None:
         """Do what another node has done; `breaker` is what the tool declares here, if it declares one."""
@@ -137,8 +137,7 @@ class CircuitBreakers:
         )
 
     def _circuit(self, tool: str, breaker: CircuitBreaker) -> Circuit:
-        found = self._circuits.get(tool)
-        return found[1] if found is not None else Circuit()
+        return self._circuits[tool][1] if tool in self._circuits else Circuit()
 
     def _refusal(self, tool: str, seconds: float) -> Overloaded:
         with self._lock:
@@ -154,12 +153,12 @@ def _tool(request: Request) -> str:
 class _Permit(CallPermit):
     """The permit of one call; its result counts once, whoever settles it first."""
 
-    __slots__ = ("_breaker", "_breakers", "_is_settled", "_permit", "_tell", "_tool")
+    __slots__ = ("_breaker", "_breakers", "_is_settled", "_permit", "_send", "_tool")
 
     def __init__(
-        self, breakers: CircuitBreakers, tool: str, breaker: CircuitBreaker, permit: Permit, tell: Tell
+        self, breakers: CircuitBreakers, tool: str, breaker: CircuitBreaker, permit: Permit, send: SendToOthers
     ) -> None:
-        self._breakers, self._tool, self._breaker, self._permit, self._tell = breakers, tool, breaker, permit, tell
+        self._breakers, self._tool, self._breaker, self._permit, self._send = breakers, tool, breaker, permit, send
         self._is_settled = False
 
     def check(self) -> None:
@@ -168,4 +167,4 @@ class _Permit(CallPermit):
     def settle(self, result: Result) -> None:
         if not self._is_settled:
             self._is_settled = True
-            self._breakers.settle(self._tool, self._breaker, self._permit, result, self._tell)
+            self._breakers.settle(self._tool, self._breaker, self._permit, result, self._send)

@@ -79,11 +79,11 @@ class NodeContext:
         """Send a message to a node without waiting; a lost message only delays its effect."""
         self.tasks.spawn(ignore_outage(self.backend.bus.send(node, message)))
 
-    def tell_other_nodes(self, message: NodeMessage) -> None:
+    def send_to_other_nodes(self, message: NodeMessage) -> None:
         """Send a message to all other nodes without waiting; some may not get it."""
-        self.tasks.spawn(ignore_outage(self._tell_other_nodes(message)))
+        self.tasks.spawn(ignore_outage(self._send_to_other_nodes(message)))
 
-    async def _tell_other_nodes(self, message: NodeMessage) -> None:
+    async def _send_to_other_nodes(self, message: NodeMessage) -> None:
         bus = self.backend.bus
         sent = [bus.send(node.name, message) for node in await bus.nodes() if node.name != self.id]
         await asyncio.gather(*map(ignore_outage, sent))
