@@ -97,6 +97,20 @@ def _panels(d: Deployment) -> list[_Panel]:
             {"{{reason}}": f"sum by (reason) ({_rate('refused_total')})"},
             "By HTTP status or limit; room: idle sessions evicted because their caller reached its session limit.",
         ),
+        _Panel(
+            "Circuit breakers",
+            "none",
+            {"{{tool}}": f"max by (tool) ({_selector('circuit_breaker_state')})"},
+            "0 closed, 1 half-open, 2 open: calls of the tool are refused, since too many have failed.",
+        ),
+        _Panel(
+            "Circuit breakers: refused calls and openings",
+            "reqps",
+            {
+                "{{tool}} refused": f"sum by (tool) ({_rate('circuit_breaker_refused_total')}) > 0",
+                "{{tool}} opened": f"sum by (tool) ({_rate('circuit_breaker_opened_total')}) > 0",
+            },
+        ),
         _Panel("Sessions opened", "reqps", {"opened": f"sum({_rate('sessions_opened_total')})"}),
         *_panels_by_node(d),
         _Panel(
