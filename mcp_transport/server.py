@@ -297,7 +297,7 @@ def _adapted(function: Callable[..., Any], atomic: bool, limits: CallLimits) -> 
     if limits.circuit_breaker is None:
         return adapt(function, atomic=atomic)
     adapted = adapt(checked(function) if limits.uses_thread else function, atomic=atomic)
-    return watched(adapted, limits.circuit_breaker)
+    return watched(adapted, limits.circuit_breaker, waits=limits.uses_thread)
 
 
 def _register_tool(

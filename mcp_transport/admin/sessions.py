@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 _SELECTED: Final = "_selected_action"
 _KEY: Final = re.compile(r"[A-Z2-7]{26}")
 
+_MAX_TOOL_NAME: Final = 128
+
 _P = ParamSpec("_P")
 _View = Callable[Concatenate["SessionAdmin", HttpRequest, _P], HttpResponse]
 
@@ -253,10 +255,10 @@ class SessionAdmin(admin.ModelAdmin):
             raise PermissionDenied
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        tool = request.POST.get("tool", "")
+        tool = request.POST.get("tool", "")[:_MAX_TOOL_NAME]
         async_to_sync(service.reset_circuit_breaker)(tool)
-        logger.info("user %s reset the circuit breaker of %r", request.user.pk, tool[:128])
-        messages.success(request, _("The circuit breaker of “%(tool)s” is being reset.") % {"tool": tool[:128]})
+        logger.info("user %s reset the circuit breaker of %r", request.user.pk, tool)
+        messages.success(request, _("The circuit breaker of “%(tool)s” is being reset.") % {"tool": tool})
         return HttpResponseRedirect(self._address("dashboard"))
 
     # -- redirects -----------------------------------------------------------------------------------

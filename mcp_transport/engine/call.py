@@ -233,7 +233,7 @@ class Call:
             return
         self._context.observer.report(ClusterEvent.TIMED_OUT, self._key, operation=self._operation())
         if self._permit is not None:
-            self._permit.settle(Result.FAILURE)
+            self._permit.settle(Result.FAILURE if self._permit.has_started else Result.NOTHING)
         outcome = self._context.kernel.timeout_outcome(self.request, self._version, timeout)
         self._end_with(outcome, Ending.ERROR)
 

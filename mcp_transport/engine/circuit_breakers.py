@@ -153,15 +153,16 @@ def _tool(request: Request) -> str:
 class _Permit(CallPermit):
     """The permit of one call; its result counts once, whoever settles it first."""
 
-    __slots__ = ("_breaker", "_breakers", "_is_settled", "_permit", "_send", "_tool")
+    __slots__ = ("_breaker", "_breakers", "_is_settled", "_permit", "_send", "_tool", "has_started")
 
     def __init__(
         self, breakers: CircuitBreakers, tool: str, breaker: CircuitBreaker, permit: Permit, send: SendToOthers
     ) -> None:
         self._breakers, self._tool, self._breaker, self._permit, self._send = breakers, tool, breaker, permit, send
-        self._is_settled = False
+        self.has_started = self._is_settled = False
 
-    def check(self) -> None:
+    def begin(self) -> None:
+        self.has_started = True
         self._breakers.check_permit(self._tool, self._breaker, self._permit)
 
     def settle(self, result: Result) -> None:

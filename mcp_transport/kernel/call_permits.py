@@ -22,8 +22,11 @@ _DELIBERATE: Final = (ToolError, MCPError)
 class CallPermit(Protocol):
     """The permission to run one call."""
 
-    def check(self) -> None:
-        """Check, on any thread, that the call may still begin. Raises: Overloaded."""
+    has_started: bool
+    """Has the function of the tool been called?"""
+
+    def begin(self) -> None:
+        """Record, on any thread, that the function is called. Raises: Overloaded if the circuit has opened before."""
 
     def settle(self, result: Result) -> None:
         """Count the result of the call, the first time this is called."""
@@ -47,15 +50,19 @@ def result_of(breaker: CircuitBreaker, error: BaseException) -> Result:
 
 
 def watched(
-    adapted: Callable[..., Coroutine[Any, Any, Any]], breaker: CircuitBreaker
+    adapted: Callable[..., Coroutine[Any, Any, Any]], breaker: CircuitBreaker, *, waits: bool = False
 ) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """Wrap the function of a tool, so that its permit is settled with how each call ends."""
+    """Wrap the function of a tool, so that its permit is settled with how each call ends.
+
+    One that `waits` for a thread is also wrapped by `checked`.
+    """
 
     @functools.wraps(adapted)
     async def run(*args: Any, **kwargs: Any) -> Any:
         permit = current_permit.get()
         if permit is None:
             return await adapted(*args, **kwargs)
+        permit.has_started = not waits
         try:
             result = await adapted(*args, **kwargs)
         except BaseException as error:
@@ -68,12 +75,12 @@ def watched(
 
 
 def checked(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a synchronous function, so that calls which have waited for a thread do not begin while it is open."""
+    """Wrap a synchronous function, so that calls which have waited for a thread do not begin if it has opened."""
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         if (permit := current_permit.get()) is not None:
-            permit.check()
+            permit.begin()
         return function(*args, **kwargs)
 
     return run

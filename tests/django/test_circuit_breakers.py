@@ -15,7 +15,7 @@ from mcp_transport.domain.node_messages import CircuitOpened
 from mcp_transport.exceptions import DefinitionError
 from mcp_transport.metrics import EndpointCollector
 from tests.support.calls import failure, opened, returned
-from tests.support.client import until
+from tests.support.client import text_of, until
 from tests.support.project import Serve
 
 pytestmark = pytest.mark.usefixtures("declarations")
@@ -111,6 +111,36 @@ async def test_calls_that_wait_for_a_thread_do_not_run_any_more_when_it_opens(se
     assert errors == ["circuit_breaker"] * 2
     assert len(begun) == 2
     assert (served.pool.gauges().threads, served.pool.gauges().waiting_calls) == (0, 0)
+
+
+async def test_a_timeout_counts_only_if_the_function_was_called(serve: Serve, settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"TOOL_THREADS": 1}
+    go_on, begun = threading.Event(), threading.Event()
+
+    @tool(circuit_breaker=CircuitBreaker(min_calls=1), timeout=0.05)
+    def slow(name: str) -> str:
+        begun.set()
+        go_on.wait(20)
+        return "late"
+
+    @tool
+    def holds() -> str:
+        begun.set()
+        go_on.wait(20)
+        return "done"
+
+    client = await opened(serve())
+    holding = asyncio.ensure_future(client.call("holds"))
+    await until(begun.is_set)
+    assert "did not end within" in await failure(serve(), "slow", {"name": "waits"})
+    assert serve().breakers.states() == {"slow": "closed"}
+    go_on.set()
+    assert text_of((await holding).json) == "done"
+    go_on.clear()
+    assert "did not end within" in await failure(serve(), "slow", {"name": "runs"})
+    assert serve().breakers.states() == {"slow": "open"}
+    go_on.set()
+    await until(lambda: not serve().pool.gauges().lost_threads)
 
 
 async def test_a_caller_without_access_does_not_learn_that_it_is_open(serve: Serve) -> None:
