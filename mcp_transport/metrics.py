@@ -16,6 +16,7 @@ from django.views.decorators.cache import never_cache
 
 from mcp_transport.backends.records import SessionCounts
 from mcp_transport.bootstrap import Misconfigured, endpoint
+from mcp_transport.domain.circuit_breaker import BreakerState
 from mcp_transport.domain.metrics import Counters, Histogram
 from mcp_transport.process.memory import memory_limit_bytes, resident_bytes
 from mcp_transport.views import machine_view
@@ -79,6 +80,7 @@ def _metric_families(served: Endpoint | None) -> Iterator[core.Metric]:
         yield core.GaugeMetricFamily(f"mcp_transport_{name}", help, value)
     yield _gauge("memory_bytes", "Resident memory of this process.", resident_bytes())
     yield _gauge("memory_limit_bytes", "Memory limit of its container.", memory_limit_bytes())
+    yield from _breaker_metrics(served)
 
 
 def _session_metrics(counts: SessionCounts) -> Iterator[core.Metric]:
@@ -105,6 +107,20 @@ def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
     """Return the cumulative counts of the buckets."""
     bounds = [(repr(bound), float(histogram.count_within(bound))) for bound in _BOUNDS_SECONDS]
     return [*bounds, ("+Inf", float(histogram.calls))]
+
+
+def _breaker_metrics(served: Endpoint | None) -> Iterator[core.Metric]:
+    """Yield the metrics of circuit breakers, of the tools that have one and have been called."""
+    state = core.GaugeMetricFamily(
+        "mcp_transport_circuit_breaker_state", "0 closed, 1 half-open, 2 open.", labels=["tool"]
+    )
+    opened = core.CounterMetricFamily("mcp_transport_circuit_breaker_opened", "Openings.", labels=["tool"])
+    refused = core.CounterMetricFamily("mcp_transport_circuit_breaker_refused", "Refused calls.", labels=["tool"])
+    for tool, current in served.breakers.states().items() if served else ():
+        state.add_metric([tool], list(BreakerState).index(current))
+        opened.add_metric([tool], served.breakers.opened[tool] if served else 0)
+        refused.add_metric([tool], served.breakers.refused[tool] if served else 0)
+    yield from (state, opened, refused)
 
 
 def _call_metrics(counted: Counters) -> Iterator[core.Metric]:

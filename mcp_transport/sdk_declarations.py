@@ -43,7 +43,7 @@ _OPTIONS: Final = {
 _ACCESS: Final = ("atomic", "permission", "scopes", "visible")
 HINTS: Final = ("read_only", "destructive", "idempotent", "open_world")
 """The options of `@tool` that are hints."""
-_LIMITS: Final = ("max_concurrency", "timeout", "max_result_bytes", "rate_limit")
+_LIMITS: Final = ("max_concurrency", "timeout", "max_result_bytes", "rate_limit", "circuit_breaker")
 _OWN_OPTIONS: Final = {
     "tool": (*HINTS, "input_schema", "durable", *_LIMITS, *_ACCESS),
     "prompt": _ACCESS,

@@ -17,13 +17,17 @@ from mcp_transport import conf
 from mcp_transport.auth.access import Visible, access_rule
 from mcp_transport.declarations import Declarations, DeclaredTool
 from mcp_transport.domain.access_rule import AccessRule
+from mcp_transport.domain.circuit_breaker import CircuitBreaker
 from mcp_transport.exceptions import DefinitionError
 from mcp_transport.function_adapter import adapt, definition_error, qualified_name
 from mcp_transport.kernel import (
+    CallLimits,
     apply_spec_corrections,
+    checked,
     non_text_parameters,
     register_session_handlers,
     serve_completions,
+    watched,
 )
 from mcp_transport.parameters import aliases
 from mcp_transport.prompt_messages import convert_messages
@@ -71,6 +75,7 @@ def tool(
     max_concurrency: int | None = None,
     timeout: float | None = None,
     max_result_bytes: int | None = None,
+    circuit_breaker: CircuitBreaker | bool = False,
     permission: str | Sequence[str] = (),
     scopes: Sequence[str] = (),
     visible: Visible | None = None,
@@ -95,7 +100,7 @@ def tool(
     `durable` tool is lost, another node runs it again, so it must be safe to run twice. With ATOMIC_REQUESTS, a
     synchronous tool runs in a transaction if `atomic` is True. `rate_limit` is each caller's rate, "10/min", or a
     list. `max_concurrency` calls run in a process at a time; a call ends with an error after `timeout` seconds, and
-    with a result of more than `max_result_bytes`.
+    with a result of more than `max_result_bytes`. `circuit_breaker` refuses calls while too many fail.
     The tool is hidden from callers without `permission` and from those for whom `visible` returns False. Callers
     without `scopes` receive a 403 that names them. The decorated function is returned unchanged.
 
@@ -107,14 +112,15 @@ def tool(
 
     def declare(function: _FunctionT) -> _FunctionT:
         with locate_errors(function):
-            adapted = adapt(function, atomic=atomic)
+            checked_limits = tool_limits(function, **limits)
+            adapted = _adapted(function, atomic, checked_limits)
             returned = inspect.signature(adapted).return_annotation
             make = functools.partial(
                 DeclaredTool.from_function, annotations=annotations, **checked_options(function, "tool", options)
             )
             declaration = build_declaration(adapted, make, returned)
             declaration.durable, declaration.atomic = durable, atomic
-            declaration.limits = tool_limits(function, **limits)
+            declaration.limits = checked_limits
             if options.get("structured_output") is not False:
                 check_return_type(function, declaration, returned)
             publish_schemas(function, declaration, input_schema)
@@ -284,6 +290,14 @@ def build_server(request_state_keys: tuple[bytes, ...]) -> MCPServer[Any]:
 def _bound_principal(ctx: Any) -> str | None:
     """Return the principal that multi round-trip state is bound to; anonymous callers have none."""
     return ctx.request.principal.binding or None
+
+
+def _adapted(function: Callable[..., Any], atomic: bool, limits: CallLimits) -> Callable[..., Any]:
+    """Adapt the function of a tool, and watch it for its circuit breaker, if it has one. Raises: DefinitionError."""
+    if limits.circuit_breaker is None:
+        return adapt(function, atomic=atomic)
+    adapted = adapt(checked(function) if limits.uses_thread else function, atomic=atomic)
+    return watched(adapted, limits.circuit_breaker, waits=limits.uses_thread)
 
 
 def _register_tool(

@@ -11,6 +11,7 @@ from mcp_transport.domain.metrics import TrafficSummary
 from mcp_transport.operators.representation.fields import Table
 from mcp_transport.operators.representation.metrics import (
     breakdown_tables,
+    breaker_table,
     node_table,
     overview_rows,
     traffic_rows,
@@ -40,6 +41,7 @@ class Dashboard:
             Table(name="summary", title=_("At a glance"), rows=rows),
             *breakdowns,
             *traffic,
+            breaker_table(self.traffic),
             node_table(self.nodes),
             points,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Coroutine, Iterable
 from functools import wraps
@@ -30,8 +31,12 @@ from mcp_transport.operators.representation.formats import pretty_json
 
 __all__ = ["SessionAdmin"]
 
+logger = logging.getLogger(__name__)
+
 _SELECTED: Final = "_selected_action"
 _KEY: Final = re.compile(r"[A-Z2-7]{26}")
+
+_MAX_TOOL_NAME: Final = 128
 
 _P = ParamSpec("_P")
 _View = Callable[Concatenate["SessionAdmin", HttpRequest, _P], HttpResponse]
@@ -72,6 +77,7 @@ class SessionAdmin(admin.ModelAdmin):
         views: dict[str, tuple[str, Callable[..., HttpResponse]]] = {
             "end": ("end/", self.end_view),
             "dashboard": ("dashboard/", self.dashboard_view),
+            "reset": ("dashboard/reset/", self.reset_view),
             "dashboard_live": ("dashboard/live/", self.dashboard_live_view),
             "cancel": ("<str:key>/cancel/", self.cancel_view),
             "live": ("<str:key>/live/", self.live_view),
@@ -241,6 +247,19 @@ class SessionAdmin(admin.ModelAdmin):
         else:
             messages.warning(request, _("That call is no longer running."))
         return HttpResponseRedirect(self._address("change", key))
+
+    @_handles_outages
+    def reset_view(self, request: HttpRequest) -> HttpResponse:
+        """Reset the circuit breaker of a tool on every node."""
+        if not self.has_delete_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        tool = request.POST.get("tool", "")[:_MAX_TOOL_NAME]
+        async_to_sync(service.reset_circuit_breaker)(tool)
+        logger.info("user %s reset the circuit breaker of %r", request.user.pk, tool)
+        messages.success(request, _("The circuit breaker of “%(tool)s” is being reset.") % {"tool": tool})
+        return HttpResponseRedirect(self._address("dashboard"))
 
     # -- redirects -----------------------------------------------------------------------------------
 

@@ -104,6 +104,7 @@ def _panels(d: Deployment) -> list[_Panel]:
             {"{{reason}}": f"sum by (reason) ({_rate('refused_total')})"},
             "By HTTP status or limit; room: idle sessions evicted because their caller reached its session limit.",
         ),
+        *_breaker_panels(),
         _Panel("Sessions opened", "reqps", {"opened": f"sum({_rate('sessions_opened_total')})"}),
         _Panel("Sessions", "none", {"live": f"max({_selector('sessions')})"}, "All sessions of the store."),
         *_panels_by_node(d),
@@ -120,6 +121,25 @@ def _panels(d: Deployment) -> list[_Panel]:
             {"{{event}}": f"sum by (event) (increase({_selector('events_total')}[$__rate_interval])) > 0"},
             "abandoned, lost and fenced affect clients; see the list of events in the documentation of the metrics.",
             width=_COLUMNS,
+        ),
+    ]
+
+
+def _breaker_panels() -> list[_Panel]:
+    return [
+        _Panel(
+            "Circuit breakers",
+            "none",
+            {"{{tool}}": f"max by (tool) ({_selector('circuit_breaker_state')})"},
+            "0 closed, 1 half-open, 2 open: calls of the tool are refused, since too many have failed.",
+        ),
+        _Panel(
+            "Circuit breakers: refused calls and openings",
+            "reqps",
+            {
+                "{{tool}} refused": f"sum by (tool) ({_rate('circuit_breaker_refused_total')}) > 0",
+                "{{tool}} opened": f"sum by (tool) ({_rate('circuit_breaker_opened_total')}) > 0",
+            },
         ),
     ]
 

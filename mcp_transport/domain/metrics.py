@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from mcp_transport.domain.circuit_breaker import BreakerRecord, merge_records
+
 __all__ = [
     "INTERVAL_SECONDS",
     "MAX_INTERVALS",
@@ -213,6 +215,8 @@ class ProcessMetrics:
     """How long calls have waited until they could run, without those that ran at once."""
     load: Load = Load()
     """At the moment."""
+    breakers: tuple[BreakerRecord, ...] = ()
+    """Circuit breakers that are not closed at the moment."""
 
     def to_json(self) -> dict[str, Any]:
         """Convert to JSON values."""
@@ -224,6 +228,7 @@ class ProcessMetrics:
             "opened": self.opened,
             "waits": self.waits.to_json(),
             "load": self.load.to_json(),
+            "breakers": [record.to_json() for record in self.breakers],
         }
 
     @classmethod
@@ -235,9 +240,10 @@ class ProcessMetrics:
             versions={str(name): _count(count) for name, count in value["versions"].items()},
             refused={str(name): _count(count) for name, count in value["refused"].items()},
             opened=_count(value["opened"]),
-            # Both are absent in the metrics of the previous release.
+            # These are absent in the metrics of the previous release.
             waits=Histogram.from_json(value["waits"]) if "waits" in value else Histogram(),
             load=Load.from_json(value.get("load", (0, 0, 0, 0))),
+            breakers=tuple(BreakerRecord.from_json(item) for item in value.get("breakers", ())),
         )
 
 
@@ -273,6 +279,8 @@ class TrafficSummary:
     waits: Histogram = field(default_factory=Histogram)
     load: Load = Load()
     """At the moment."""
+    breakers: tuple[BreakerRecord, ...] = ()
+    """Those that are not closed at the moment, by tool."""
     points: tuple[Point, ...] = ()
     """Oldest first."""
 
@@ -299,6 +307,7 @@ def aggregate(processes: Iterable[ProcessMetrics]) -> TrafficSummary:
         opened=counts.opened,
         waits=counts.waits,
         load=sum((item.load for item in metrics), Load()),
+        breakers=merge_records(record for item in metrics for record in item.breakers),
         points=tuple(_points(metrics)),
     )
 

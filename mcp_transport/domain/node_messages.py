@@ -15,6 +15,8 @@ from mcp_transport.protocol.jsonrpc import RequestId
 __all__ = [
     "Broadcast",
     "CancelCall",
+    "CircuitClosed",
+    "CircuitOpened",
     "Cleared",
     "Closed",
     "Doubted",
@@ -162,6 +164,21 @@ class Drain:
     """The receiver is about to be stopped: it must report not ready, so that it gets no new clients."""
 
 
+@dataclass(frozen=True, slots=True)
+class CircuitOpened:
+    """A tool's circuit breaker has opened on the sender, for so many seconds from now: clocks differ."""
+
+    tool: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitClosed:
+    """A tool's circuit breaker has closed on the sender, or staff has reset it."""
+
+    tool: str
+
+
 NodeMessage = (
     Wake
     | Superseded
@@ -178,4 +195,6 @@ NodeMessage = (
     | LeaseLapsed
     | StoreReturned
     | Drain
+    | CircuitOpened
+    | CircuitClosed
 )

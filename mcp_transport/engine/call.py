@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from mcp_transport.domain.audit_events import ToolCalled
+from mcp_transport.domain.circuit_breaker import Result
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import short_id
@@ -24,7 +25,7 @@ from mcp_transport.engine.node_context import NodeContext
 from mcp_transport.engine.observer import ClusterEvent
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import Overloaded
-from mcp_transport.kernel import CallLimits, Exchange, TooLarge, is_interrupt, is_measured
+from mcp_transport.kernel import CallLimits, CallPermit, Exchange, TooLarge, is_interrupt, is_measured
 from mcp_transport.protocol.errors import (
     INTERNAL_ERROR,
     METHOD_NOT_FOUND,
@@ -93,6 +94,7 @@ class Call:
         self._limits = limits
         self._admitted: Limiters = ()
         self._caller = ""
+        self._permit: CallPermit | None = None
         self._is_admitted = self._is_slow = False
         self._timer: Timer | None = None
         self._task: asyncio.Task[None] | None = None
@@ -117,6 +119,8 @@ class Call:
             self._has_ended = True
             if self._timer is not None:
                 self._timer.cancel()
+            if self._permit is not None:
+                self._permit.settle(Result.NOTHING)  # unless the tool's function has, or a timeout
             self._done(self)
             self._report()
 
@@ -197,11 +201,15 @@ class Call:
 
     async def _admit(self) -> None:
         """Wait until the call may run. Raises: Overloaded."""
-        admission = self._context.admission
+        admission, breaker = self._context.admission, self._limits.circuit_breaker
+        if breaker is not None:
+            self._context.breakers.check(self.request, breaker)
         self._caller = self._principal.caller(self._sent.peer)
         arguments = self._caller, self.request, self._limits
         admitted = admission.try_admit(*arguments)
         self._admitted = await admission.admit(*arguments) if admitted is None else admitted
+        if breaker is not None:
+            self._permit = self._context.breakers.enter(self.request, breaker, self._context.send_to_other_nodes)
         self._is_admitted = True
         if self._is_slow:
             self._start_timer()
@@ -231,6 +239,8 @@ class Call:
             self._timer = self._context.clock.call_later(more, self._check_timeout)
             return
         self._context.observer.report(ClusterEvent.TIMED_OUT, self._key, operation=self._operation())
+        if self._permit is not None:
+            self._permit.settle(Result.FAILURE if self._permit.has_started else Result.NOTHING)
         outcome = self._context.kernel.timeout_outcome(self.request, self._version, timeout)
         self._end_with(outcome, Ending.ERROR)
 

@@ -22,6 +22,7 @@ from mcp_transport.engine.authorization import Authorization, StepUp, audit_deni
 from mcp_transport.engine.broadcasts import publish
 from mcp_transport.engine.call import CallContexts, no_context
 from mcp_transport.engine.call_metrics import CallMetrics
+from mcp_transport.engine.circuit_breakers import CircuitBreakers
 from mcp_transport.engine.clock import Clock, SystemClock
 from mcp_transport.engine.codec import decode
 from mcp_transport.engine.memory_budget import MemoryBudget, Reservation
@@ -101,6 +102,7 @@ class Endpoint:
         self._call_context, self._threads = call_context, threads
         self._session_keys, self._principal_without_request = session_keys, principal_without_request
         self.observer, self.call_metrics = observer or Observer(), CallMetrics(self._clock, kernel.has_tool)
+        self.breakers = CircuitBreakers(self._clock, self.observer)
         self._authorization = self._build_authorization(access, step_up) if access else None
         self.budget = MemoryBudget(policy.max_bytes_in_flight, policy.max_bytes_in_flight_per_caller, self._clock.now)
         self._limiter = self._build_limiter(rate_limits) if rate_limits and rate_limits.are_set else None
@@ -247,6 +249,7 @@ class Endpoint:
             call_context=self._call_context,
             measure=self.process_metrics,
             threads=self._threads,
+            breakers=self.breakers,
             rate_limiter=self._limiter,
         )
 
@@ -257,4 +260,5 @@ class Endpoint:
     def process_metrics(self) -> ProcessMetrics:
         """Return the metrics of this process for the last minutes."""
         held = self.pool.gauges()
-        return self.call_metrics.process_metrics(held.streams, held.load)
+        metrics = self.call_metrics.process_metrics(held.streams, held.load)
+        return replace(metrics, breakers=self.breakers.records())

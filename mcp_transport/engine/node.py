@@ -17,6 +17,8 @@ from mcp_transport.concurrency import ConcurrencyLimit, ConcurrencyLimiter
 from mcp_transport.domain.node_messages import (
     Broadcast,
     CancelCall,
+    CircuitClosed,
+    CircuitOpened,
     Cleared,
     Closed,
     Doubted,
@@ -37,6 +39,7 @@ from mcp_transport.engine.admission import thread_limit
 from mcp_transport.engine.broadcasts import Broadcasts
 from mcp_transport.engine.call import CallContexts
 from mcp_transport.engine.call_metrics import CallMetrics
+from mcp_transport.engine.circuit_breakers import CircuitBreakers
 from mcp_transport.engine.client_requests import ClientRequests
 from mcp_transport.engine.clock import Clock
 from mcp_transport.engine.delivery_checkpoints import DeliveryCheckpoints
@@ -96,6 +99,7 @@ class Node(NodeContext):
         call_context: CallContexts,
         measure: Measure,
         threads: ThreadLimits,
+        breakers: CircuitBreakers,
         rate_limiter: RateLimiter | None = None,
     ) -> None:
         # The id is set at the first request, after any fork, so that workers do not share it.
@@ -108,6 +112,7 @@ class Node(NodeContext):
             observer,
             call_metrics,
             threads(thread_limit(policy)),
+            breakers,
         )
         self.session_keys, self.budget, self.call_context = session_keys, budget, call_context
         self._fail_over, self._measure = fail_over, measure
@@ -271,6 +276,8 @@ class Node(NodeContext):
                 self.tasks.spawn(self.drain())
             case Broadcast():
                 self.tasks.spawn(self.broadcasts.deliver_missed())
+            case CircuitOpened() | CircuitClosed():
+                self.breakers.receive(message, self.kernel.circuit_breaker(message.tool))
 
     def fail_over(self, key: str, stream: str, writer: str, request_id: RequestId | None = None) -> None:
         """Take over a stream if its writer is dead or no longer has it; the request `request_id` waits for it."""

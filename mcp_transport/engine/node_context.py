@@ -14,6 +14,7 @@ from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import Session
 from mcp_transport.engine.admission import Admission
 from mcp_transport.engine.call_metrics import CallMetrics
+from mcp_transport.engine.circuit_breakers import CircuitBreakers
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
 from mcp_transport.engine.log_quota import LogQuota
@@ -45,10 +46,12 @@ class NodeContext:
         observer: Observer,
         call_metrics: CallMetrics,
         threads: ConcurrencyLimiter,
+        breakers: CircuitBreakers,
     ) -> None:
         self.id, self.backend, self.kernel, self.policy, self.clock = id, backend, kernel, policy, clock
         self.observer, self.call_metrics, self.tasks = observer, call_metrics, TaskSet()
         self.admission = Admission(policy, clock, threads, call_metrics.record_wait)
+        self.breakers = breakers
         self.log_quota = LogQuota(policy, clock.monotonic)
         self.is_checking = False
         """Is it unknown which calls other nodes have taken over, after the lease has lapsed?"""
@@ -75,6 +78,15 @@ class NodeContext:
     def send_in_background(self, node: str, message: NodeMessage) -> None:
         """Send a message to a node without waiting; a lost message only delays its effect."""
         self.tasks.spawn(ignore_outage(self.backend.bus.send(node, message)))
+
+    def send_to_other_nodes(self, message: NodeMessage) -> None:
+        """Send a message to all other nodes without waiting; some may not get it."""
+        self.tasks.spawn(ignore_outage(self._send_to_other_nodes(message)))
+
+    async def _send_to_other_nodes(self, message: NodeMessage) -> None:
+        bus = self.backend.bus
+        sent = [bus.send(node.name, message) for node in await bus.nodes() if node.name != self.id]
+        await asyncio.gather(*map(ignore_outage, sent))
 
     async def restore(self, session: Session) -> bool:
         """Store a session that the store has lost. Raises: BackendError."""

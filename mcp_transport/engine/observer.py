@@ -33,6 +33,8 @@ class ClusterEvent(StrEnum):
     NODE_LOST = "node_lost"
     TIMED_OUT = "timed_out"
     DRAINED = "drained"
+    CIRCUIT_OPENED = "circuit_opened"
+    CIRCUIT_CLOSED = "circuit_closed"
 
 
 _LOG_LINES: Final = {
@@ -49,6 +51,8 @@ _LOG_LINES: Final = {
     ClusterEvent.NODE_LOST: (logging.WARNING, "a node did not renew its lease"),
     ClusterEvent.TIMED_OUT: (logging.WARNING, "a call was ended: it has exceeded its timeout"),
     ClusterEvent.DRAINED: (logging.INFO, "a node accepts no new clients"),
+    ClusterEvent.CIRCUIT_OPENED: (logging.WARNING, "calls of a tool are refused, since too many have failed"),
+    ClusterEvent.CIRCUIT_CLOSED: (logging.INFO, "calls of a tool run again"),
 }
 
 

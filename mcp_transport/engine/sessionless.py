@@ -59,6 +59,8 @@ async def serve(node: Node, request: HTTPRequest, message: Request, principal: P
     version = client.protocol_version
     limits = node.kernel.limits(message)
     node.admission.check(principal.caller(request.peer), message, limits)
+    if limits.circuit_breaker is not None:
+        node.breakers.refuse(message, limits.circuit_breaker)
     context = node.call_context(request, principal)
     exchange = lambda _: node.exchange(client, channel, Caller(request, principal), message)  # noqa: E731
     call = Call(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from mcp.server.elicitation import ElicitationResult, ElicitSchemaModelT
 
+from mcp_transport.kernel.call_permits import CallPermit, checked, current_permit, watched
 from mcp_transport.kernel.dispatch_context import Exchange
 from mcp_transport.kernel.errors import (
     ClientError,
@@ -43,6 +44,7 @@ from mcp_transport.kernel.visibility import Visibility
 
 __all__ = [
     "CallLimits",
+    "CallPermit",
     "Caller",
     "CallerSession",
     "ClientChannel",
@@ -62,8 +64,10 @@ __all__ = [
     "Visibility",
     "apply_spec_corrections",
     "check_answer",
+    "checked",
     "continued_trace",
     "convert_context",
+    "current_permit",
     "explain",
     "header_annotation_fault",
     "is_cancellation",
@@ -83,4 +87,5 @@ __all__ = [
     "template_variables",
     "tool_name_fault",
     "trace_headers",
+    "watched",
 ]

@@ -17,6 +17,7 @@ from mcp_types import SubscriptionsListenRequestParams
 from mcp_types.methods import SPEC_CLIENT_METHODS, SPEC_CLIENT_NOTIFICATION_METHODS
 from pydantic import ValidationError
 
+from mcp_transport.domain.circuit_breaker import CircuitBreaker
 from mcp_transport.kernel.arguments import bounded_tool
 from mcp_transport.kernel.dispatch_context import Exchange
 from mcp_transport.kernel.errors import Refused, TooLarge, is_cancellation
@@ -180,6 +181,10 @@ class Kernel:
         """Return whether the server has a tool; False if it is a server whose tools cannot be looked up."""
         tools = self._path.tools
         return tools is not None and tools.get_tool(name) is not None
+
+    def circuit_breaker(self, tool: str) -> CircuitBreaker | None:
+        """Return the circuit breaker that a tool declares, if it exists and declares one."""
+        return self.limits(Request(0, TOOL_CALL, {"name": tool})).circuit_breaker
 
     def tool_name(self, message: Message) -> str | None:
         """Return the name of the tool that a message calls; None if there is none, or its caller may not use it."""

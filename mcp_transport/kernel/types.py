@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
 from starlette.requests import Request
 
+from mcp_transport.domain.circuit_breaker import CircuitBreaker
 from mcp_transport.domain.principal import Principal
 from mcp_transport.kernel.errors import NoChannel
 from mcp_transport.protocol.http import HTTPRequest
@@ -126,6 +127,7 @@ class CallLimits:
     max_result_bytes: int | None = None
     uses_thread: bool = False
     """Is the tool a synchronous function?"""
+    circuit_breaker: CircuitBreaker | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,8 @@ def add_verbs(parser: CommandParser) -> None:
     nodes = verbs.add_parser("nodes", help="list the live nodes")
     overview = verbs.add_parser("overview", help="show summary statistics")
     traffic = verbs.add_parser("traffic", help="show the traffic of the last minutes")
+    reset = verbs.add_parser("reset-breaker", help="reset the circuit breaker of a tool on every node")
+    reset.add_argument("tool", help="name of the tool")
     for verb in (listing, show, messages, nodes, overview, traffic):
         verb.add_argument("--json", action="store_true", help="print JSON, in the format of the REST API")
 

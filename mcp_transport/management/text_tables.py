@@ -13,6 +13,7 @@ from mcp_transport.operators.representation.fields import Table, pick, table
 from mcp_transport.operators.representation.formats import utc_time
 from mcp_transport.operators.representation.metrics import (
     breakdown_tables,
+    breaker_table,
     node_table,
     overview_rows,
     traffic_rows,
@@ -65,7 +66,7 @@ def overview_lines(overview: Overview) -> Iterator[str]:
 def traffic_lines(traffic: TrafficSummary) -> Iterator[str]:
     """Yield the traffic of the last minutes."""
     yield from _details(traffic_rows(traffic))
-    yield from _sections(traffic_tables(traffic))
+    yield from _sections((*traffic_tables(traffic), breaker_table(traffic)))
 
 
 def _lines(content: Table) -> Iterator[str]:

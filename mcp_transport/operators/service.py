@@ -13,7 +13,7 @@ from mcp_transport.backends.contracts import SessionIndex
 from mcp_transport.backends.records import NodeRecord, Overview, Page, StreamRecord
 from mcp_transport.backends.results import Event
 from mcp_transport.domain.metrics import TrafficSummary, aggregate
-from mcp_transport.domain.node_messages import CancelCall
+from mcp_transport.domain.node_messages import CancelCall, CircuitClosed
 from mcp_transport.domain.session import Session
 from mcp_transport.domain.session_query import EVERYTHING, SessionQuery
 from mcp_transport.domain.stream_messages import StreamMessage, summarize
@@ -30,6 +30,7 @@ __all__ = [
     "new_messages",
     "nodes",
     "overview",
+    "reset_circuit_breaker",
     "session_detail",
     "sessions",
     "traffic",
@@ -170,6 +171,14 @@ async def nodes() -> tuple[NodeRecord, ...]:
     """Return the live nodes, if the backend shares them between processes. Raises: BackendError."""
     async with _backend() as backend:
         return await backend.bus.nodes()
+
+
+async def reset_circuit_breaker(tool: str) -> None:
+    """Close the circuit breaker of a tool in this process and on every node. Raises: BackendError."""
+    async with _backend() as backend:
+        bootstrap.endpoint().breakers.reset(tool)
+        for node in await backend.bus.nodes():
+            await backend.bus.send(node.name, CircuitClosed(tool))
 
 
 def _index(backend: Backend) -> SessionIndex:

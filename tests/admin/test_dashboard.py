@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from mcp_transport import bootstrap
 from mcp_transport.admin.dashboard import Dashboard
 from mcp_transport.backends.records import NodeRecord, Overview
+from mcp_transport.domain.circuit_breaker import BreakerRecord, BreakerState, CircuitBreaker
 from mcp_transport.domain.metrics import Histogram, Interval, Load, ProcessMetrics, aggregate
+from mcp_transport.domain.node_messages import CircuitOpened
 from mcp_transport.operators import service
 from tests.support.visits import LIST, Visitor, page
 
@@ -55,6 +58,7 @@ NUMBERS = ProcessMetrics(
     refused={"404": 5, "418": 2, "room": 1, "TOOL_THREADS": 3},
     waits=tally(0.02, 2.0),
     load=Load(running=40, waiting=7, threads=32, lost_threads=2),
+    breakers=(BreakerRecord(tool=HOSTILE, state=BreakerState.OPEN, since=1.0, until=11.0),),
 )
 NODES = (
     NodeRecord(HOSTILE, "host-1", 4711, calls=3, draining=True, age=1.25, load=NUMBERS.load),
@@ -140,6 +144,28 @@ def test_nodes_are_shown_with_their_lease() -> None:
     ]
 
 
+def test_circuit_breakers_are_listed_until_they_are_closed() -> None:
+    times = ["1970-01-01T00:00:01+00:00", "1970-01-01T00:00:11+00:00"]
+    assert rows(known())["breakers"] == [[HOSTILE, "open", *times, "2"]]
+
+
+@pytest.mark.parametrize(("permissions", "buttons"), [(["view"], 0), (["view", "delete"], 2)], ids=str)
+def test_who_may_end_sessions_may_reset_a_circuit_breaker(
+    permissions: list[str], buttons: int, log_in: Callable[..., Client], busy: None
+) -> None:
+    client, reset = log_in(*permissions), f"{DASHBOARD}reset/"
+    assert page(client.get(DASHBOARD)).count('name="tool"') == buttons  # one for the row, one for new rows
+    breakers = bootstrap.endpoint().breakers
+    breakers.receive(CircuitOpened("look", 60.0), CircuitBreaker())
+    assert client.get(reset).status_code == (405 if buttons else 403)
+    response = client.post(reset, {"tool": "look"})
+    assert response.status_code == (302 if buttons else 403)
+    assert bool(breakers.records()) == (not buttons)
+    if buttons:
+        assert response["Location"] == DASHBOARD
+        assert "The circuit breaker of “look” is being reset." in page(client.get(DASHBOARD))
+
+
 def test_charts_have_the_oldest_first_and_their_table_the_newest() -> None:
     points = known().points()
     assert [point[0] for point in points] == [-5.0, 0.0]
@@ -162,7 +188,8 @@ def test_nothing_is_nothing() -> None:
 def test_page_shows_what_is_known_as_text(admin_client: Client, busy: None) -> None:
     text = page(admin_client.get(DASHBOARD))
     assert HOSTILE not in text
-    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 3  # a client, a tool, and a node
+    # A client, a tool, its circuit breaker with the value and the label of the button, and a node.
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 6
     for shown in ("1234", "host-1", "404: no such session", "Calls by operation", "2026-07-28"):
         assert shown in text
     assert text.count('role="img"') == 4

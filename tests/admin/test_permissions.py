@@ -42,13 +42,15 @@ def ask(client: Client, entry: str, visitor: Visitor) -> Any:
             return client.post(f"{LIST}end/", selected)
         case "end selected":
             return client.post(f"{LIST}end/", {**selected, "post": "yes"})
+        case "reset":
+            return client.post(f"{LIST}dashboard/reset/", {"tool": "nothing"})
     assert entry == "cancel"
     return client.post(visitor.url("cancel"), {"request": "1"})
 
 
 SUMMED = {"dashboard": 200, "dashboard/live": 200}
 SEEING = {"list": 200, "detail": 200, "history": 200, "live": 200, **SUMMED}
-ENDING = {"ask to end": 200, "end": 302, "ask to end selected": 200, "end selected": 302}
+ENDING = {"ask to end": 200, "end": 302, "ask to end selected": 200, "end selected": 302, "reset": 302}
 CANCELLING = {"cancel": 302}
 ENTRIES = {**SEEING, **ENDING, **CANCELLING}
 every_entry = pytest.mark.parametrize("entry", ENTRIES)
@@ -104,7 +106,7 @@ def test_nobody_adds_sessions(method: str, admin_client: Client) -> None:
 def test_another_sites_form_ends_nothing(admin_user: User, visitor: Visitor) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(admin_user)
-    for entry in ("end", "end selected", "ask to end selected", "cancel"):
+    for entry in ("end", "end selected", "ask to end selected", "cancel", "reset"):
         assert ask(client, entry, visitor).status_code == 403
     assert status_of_ping(visitor) == 200
 

@@ -9,6 +9,14 @@ from rest_framework.test import APIClient
 
 from tests.api.conftest import ROOT, record, store
 
+BROKEN = {
+    "tool": "look",
+    "state": "half-open",
+    "since": "1970-01-01T00:00:01.000+00:00",
+    "until": "1970-01-01T00:00:02.500+00:00",
+    "processes": 1,
+}
+
 
 @pytest.fixture
 def busy(settings: Any) -> None:
@@ -40,6 +48,7 @@ def test_traffic_is_rates_and_shares(busy: None, superuser: APIClient) -> None:
         "threads": 3,
         "lost_threads": 2,
         "waited": 1,
+        "breakers": [BROKEN],
     }
 
 

@@ -17,6 +17,7 @@ from mcp_transport.api.paging import ListQuery, MessageQuery
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.backends.records import NodeRecord, StreamRecord
 from mcp_transport.backends.results import Event
+from mcp_transport.domain.circuit_breaker import BreakerRecord, BreakerState
 from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent
 from mcp_transport.domain.metrics import Histogram, Interval, Load, ProcessMetrics
 from mcp_transport.domain.session import InFlightRequest
@@ -55,7 +56,9 @@ class Busy(MemoryBackend):
         tally.add(0.5, failed=True)
         counted = {"operations": {"tools/call look": tally}, "versions": {"2025-11-25": 1}, "refused": {"401": 1}}
         intervals = (Interval(tally, 1), Interval())
-        return (ProcessMetrics(intervals=intervals, opened=1, waits=tally, load=LOAD, **counted),)  # type: ignore[arg-type]
+        breaker = BreakerRecord(tool="look", state=BreakerState.HALF_OPEN, since=1.0, until=2.5)
+        more = {"waits": tally, "load": LOAD, "breakers": (breaker,), **counted}
+        return (ProcessMetrics(intervals=intervals, opened=1, **more),)  # type: ignore[arg-type]
 
     async def read_state(self, key: str) -> dict[str, bytes]:
         return {"cart": b""}

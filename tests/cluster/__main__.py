@@ -98,7 +98,7 @@ Stop with Ctrl-C.""")
 
 def farewell(process: Process) -> str:
     """Say how a process ended that nobody here stopped."""
-    status = process.process.returncode
+    status = process.process.wait()
     how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
     others = "; the other nodes go on" if process.role == "node" else ""
     return f"{process.name} (pid {process.pid}) {how}{others}."

@@ -123,7 +123,7 @@ def test_nodes_that_were_named_are_read() -> None:
 def test_the_operator_is_given_the_same_rules(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules()))
     checked = run("check", "rules", tmp_path / "rules.yaml")
-    assert (checked.returncode, "24 rules found" in checked.stdout) == (0, True), checked.stdout + checked.stderr
+    assert (checked.returncode, "25 rules found" in checked.stdout) == (0, True), checked.stdout + checked.stderr
     anywhere = generate("prometheus", ANYWHERE)["rules.yaml"]
     there = {
         rule.get("alert") or rule["record"] for group in yaml.safe_load(anywhere)["groups"] for rule in group["rules"]
@@ -244,6 +244,11 @@ FIRING: dict[str, tuple[list[dict[str, str]], str, dict[str, str]]] = {
     "McpSlow": ([SERVING, *calls({0.3: 30})], "15m", {}),
     "McpCallsWait": (waits({3.0: 30}), "15m", {}),
     "McpRefusedForLoad": (REFUSED, "15m", {}),
+    "McpCircuitOpen": (
+        [series("mcp_transport_circuit_breaker_state", "2x80", tool="look")],
+        "5m",
+        {"tool": "look"},
+    ),
     "McpThreadsLost": ([series("mcp_transport_tool_threads_lost", "1x80")], "15m", {"instance": "a"}),
     "McpNoThread": ([series("mcp_transport_tool_threads_lost", "32x80")], "3m", {"instance": "a"}),
     "McpSessionsImbalanced": (sessions("mcp_transport_node_sessions", 100, 100, 100, 0), "20m", {}),
@@ -268,6 +273,7 @@ QUIET: dict[str, list[dict[str, str]]] = {
     "McpSlow": [SERVING, *calls({0.1: 30})],
     "McpCallsWait": waits({0.5: 30}),
     "McpRefusedForLoad": [*REFUSED, *calls({0.01: 200})],
+    "McpCircuitOpen": [series("mcp_transport_circuit_breaker_state", "0x4 2x1 0x75", tool="look")],
     "McpThreadsLost": [series("mcp_transport_tool_threads_lost", "1x20 0x60")],
     "McpNoThread": [series("mcp_transport_tool_threads_lost", "31x80")],
     "McpSessionsImbalanced": sessions("mcp_transport_node_sessions", 140, 60),

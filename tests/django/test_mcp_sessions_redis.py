@@ -12,6 +12,8 @@ from django.core.cache import caches
 from django.core.management import CommandError
 
 from mcp_transport import Context, bootstrap, tool
+from mcp_transport.domain.circuit_breaker import CircuitBreaker
+from mcp_transport.domain.node_messages import CircuitOpened
 from mcp_transport.domain.session import session_key, short_id
 from mcp_transport.engine.endpoint import Endpoint
 from tests.django import test_mcp_sessions
@@ -169,6 +171,16 @@ async def test_nodes_and_traffic_of_other_processes_are_shown(client: SessionCli
     assert "sampled from       1 process, over 0 seconds" in text.splitlines()
     assert {"calls waiting", "threads lost", "p95 wait"} <= {line.split("  ")[0] for line in text.splitlines()}
     assert {"calls by operation", "calls by protocol revision", "refused"} <= set(text.splitlines())
+
+
+async def test_circuit_breakers_are_shown_and_reset(client: SessionClient) -> None:
+    breakers = client.endpoint.breakers
+    breakers.receive(CircuitOpened("look", 60.0), CircuitBreaker())
+    assert client.endpoint.process_metrics().breakers[0].tool == "look"
+    assert await run("reset-breaker", "look") == "reset the circuit breaker of look\n"
+    async with asyncio.timeout(60):
+        while breakers.records():  # noqa: ASYNC110 (the message has no event here)
+            await asyncio.sleep(0.01)
 
 
 async def test_session_that_is_over_is_said_so(client: SessionClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ import pytest
 from mcp_transport.domain.node_messages import (
     Broadcast,
     CancelCall,
+    CircuitClosed,
+    CircuitOpened,
     Cleared,
     Closed,
     Doubted,
@@ -41,6 +43,8 @@ MESSAGES: list[NodeMessage] = [
     ReplyArrived("r", {"a": 1}, None),
     ReplyArrived("r", None, {"code": 1, "message": "no"}),
     Closed("K"),
+    CircuitOpened("search", 2.5),
+    CircuitClosed("search"),
     Broadcast("notifications/tools/list_changed"),
     Broadcast("notifications/resources/updated", "shop://1"),
 ]

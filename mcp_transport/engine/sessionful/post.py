@@ -94,7 +94,10 @@ async def post(
 def _check_load(node: Node, caller: str, requests: Sequence[Request]) -> None:
     """Check that requests would run or wait, and may log. Raises: ProtocolError, 429 or 503."""
     for item in requests:
-        node.admission.check(caller, item, node.kernel.limits(item))
+        limits = node.kernel.limits(item)
+        node.admission.check(caller, item, limits)
+        if limits.circuit_breaker is not None and len(requests) == 1:  # of several, each is refused by itself
+            node.breakers.refuse(item, limits.circuit_breaker)
     if requests and caller in node.log_quota.exceeded:
         node.log_quota.check(caller)
 

@@ -25,13 +25,13 @@ from mcp_transport.operators.representation.sessions import DETAIL, MESSAGE, PAY
 from mcp_transport.protocol.jsonrpc import RequestId
 
 # The verbs that need a backend which shares streams between processes.
-_NEED_STREAMS: Final = ("cancel", "messages", "nodes", "traffic")
+_NEED_STREAMS: Final = ("cancel", "messages", "nodes", "reset-breaker", "traffic")
 
 
 class Command(BaseCommand):
     """Works on the session backend of the settings."""
 
-    help = "List, show and end MCP sessions, cancel their calls, and show summary statistics."
+    help = "List, show and end MCP sessions, cancel their calls, show summary statistics, and reset circuit breakers."
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_verbs(parser)
@@ -39,7 +39,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
         try:
             _require_shared(verb)
-            async_to_sync(getattr(self, f"_{verb}"))(**options)
+            async_to_sync(getattr(self, f"_{verb.replace('-', '_')}"))(**options)
         except (BackendError, ImproperlyConfigured, LookupError) as error:
             raise CommandError(str(error)) from error
 
@@ -89,6 +89,10 @@ class Command(BaseCommand):
     async def _traffic(self, **options: Any) -> None:
         traffic = await service.traffic()
         self._print(options, to_json(TRAFFIC, traffic, all_processes=True), text.traffic_lines(traffic))
+
+    async def _reset_breaker(self, *, tool: str, **options: Any) -> None:
+        await service.reset_circuit_breaker(tool)
+        self.stdout.write(f"reset the circuit breaker of {tool}")
 
     def _print(self, options: dict[str, Any], value: Any, lines: Iterable[str]) -> None:
         write_result(self.stdout, options, value, lines)

@@ -10,17 +10,20 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from mcp_transport.backends.records import NodeRecord, Overview
+from mcp_transport.domain.circuit_breaker import BreakerRecord, BreakerState
 from mcp_transport.domain.metrics import Histogram, Point, TrafficSummary
 from mcp_transport.operators.representation import formats, kinds
 from mcp_transport.operators.representation.fields import Field, Label, Table, detail_rows, pick, records, table
 from mcp_transport.operators.representation.kinds import Kind
 
 __all__ = [
+    "BREAKER",
     "NODE",
     "OVERVIEW",
     "POINT",
     "TRAFFIC",
     "breakdown_tables",
+    "breaker_table",
     "node_table",
     "overview_rows",
     "traffic_rows",
@@ -201,7 +204,19 @@ _REASONS: Final[dict[str, Label]] = {
     "max_concurrency": _("Load: too many calls of a tool at a time (max_concurrency)"),
     "RATE_LIMITS": _("Load: too many requests within a time (RATE_LIMITS)"),
     "rate_limit": _("Load: too many calls of a tool within a time (rate_limit)"),
+    "circuit_breaker": _("Load: too many calls of a tool have failed (circuit_breaker)"),
 }
+_STATES: Final[dict[BreakerState, Label]] = {
+    BreakerState.CLOSED: _("closed"),
+    BreakerState.HALF_OPEN: _("half-open"),
+    BreakerState.OPEN: _("open"),
+}
+
+
+def _state_text(state: BreakerState) -> str:
+    return str(_STATES[state])
+
+
 _REASON: Final = Kind(kinds.TEXT.schema, lambda reason: str(_REASONS.get(reason, reason)))
 _REFUSED: Final[tuple[Field[_Count], ...]] = (
     Field("reason", _("Reason"), _REASON, attrgetter("name")),
@@ -214,6 +229,15 @@ POINT: Final[tuple[Field[Point], ...]] = (
     Field("errors_per_second", _("Errors per second"), kinds.RATE, attrgetter("errors")),
     Field("p95", _("p95 latency"), kinds.LATENCY, lambda point: point.p95 or None, _P95_NOTE),
     Field("streams", _("Streams"), kinds.COUNT, note="The number of streams to which a client was connected."),
+)
+
+
+BREAKER: Final[tuple[Field[BreakerRecord], ...]] = (
+    Field("tool", _("Tool")),
+    Field("state", _("State"), Kind(kinds.choice(state.value for state in BreakerState), _state_text, str)),
+    Field("since", _("Since"), kinds.TIME, note="When it opened."),
+    Field("until", _("Until"), kinds.TIME, note="When the next call may run."),
+    Field("processes", _("Processes"), kinds.COUNT, note="In how many processes it is not closed."),
 )
 
 
@@ -259,6 +283,7 @@ TRAFFIC: Final[tuple[Field[TrafficSummary], ...]] = (
         lambda traffic: traffic.waits.percentile(0.95) if traffic.waits.calls else None,
         "The 95th percentile of how long those calls waited, in seconds; null if none did.",
     ),
+    Field("breakers", _("Circuit breakers that are not closed"), records(BREAKER)),
     Field("points", _("Last five minutes in numbers"), records(POINT, "Point"), note="The oldest first."),
 )
 
@@ -282,6 +307,12 @@ _TRAFFIC_ROWS: Final[tuple[Field[TrafficSummary], ...]] = (
 def traffic_rows(traffic: TrafficSummary) -> list[list[str]]:
     """Return the rows that summarize all traffic."""
     return detail_rows(_TRAFFIC_ROWS, traffic)
+
+
+def breaker_table(traffic: TrafficSummary) -> Table:
+    """Return the table of circuit breakers that are not closed."""
+    [breakers] = pick(TRAFFIC, "breakers")
+    return table("breakers", breakers.label, BREAKER, traffic.breakers)
 
 
 def traffic_tables(traffic: TrafficSummary) -> tuple[Table, Table, Table, Table]:
