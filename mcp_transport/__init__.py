@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
 
+    from mcp_transport.batching import Batch
     from mcp_transport.context import Context
     from mcp_transport.domain.principal import Principal
     from mcp_transport.server import completion, prompt, resource, tool
 
-__all__ = ["Context", "MCPServer", "Principal", "__version__", "completion", "prompt", "resource", "tool"]
+__all__ = ["Batch", "Context", "MCPServer", "Principal", "__version__", "completion", "prompt", "resource", "tool"]
 
 __version__ = "0.1.0"
 
 # Imported at first use: the engine can be imported without Django, and the package without settings.
 _MODULES = {
+    "Batch": "mcp_transport.batching",
     "Context": "mcp_transport.context",
     "MCPServer": "mcp.server.mcpserver",
     "Principal": "mcp_transport.domain.principal",

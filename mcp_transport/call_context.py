@@ -86,8 +86,13 @@ class _InProject:
         self._thread, self._project = thread, project
         self._request, self._principal = request, principal
         self._manager: Any = None
+        thread.renew = self._renewed
         # Enter and exit run in one context, so that the manager can reset its context variables.
         self._context = contextvars.Context()
+
+    def _renewed(self) -> _InProject:
+        thread = CallThread(joins=self._thread.joins, caller=self._thread.caller)
+        return _InProject(thread, self._project, self._request, self._principal)
 
     async def __aenter__(self) -> None:
         await self._thread.__aenter__()

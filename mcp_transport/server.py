@@ -15,6 +15,8 @@ from mcp_types import Icon
 
 from mcp_transport import conf
 from mcp_transport.auth.access import Visible, access_rule
+from mcp_transport.batched_tools import adapt_tool
+from mcp_transport.batching import Batch
 from mcp_transport.declarations import Declarations, DeclaredTool
 from mcp_transport.domain.access_rule import AccessRule
 from mcp_transport.exceptions import DefinitionError
@@ -71,6 +73,7 @@ def tool(
     max_concurrency: int | None = None,
     timeout: float | None = None,
     max_result_bytes: int | None = None,
+    batch: Batch | None = None,
     permission: str | Sequence[str] = (),
     scopes: Sequence[str] = (),
     visible: Visible | None = None,
@@ -95,7 +98,8 @@ def tool(
     `durable` tool is lost, another node runs it again, so it must be safe to run twice. With ATOMIC_REQUESTS, a
     synchronous tool runs in a transaction if `atomic` is True. `rate_limit` is each caller's rate, "10/min", or a
     list. `max_concurrency` calls run in a process at a time; a call ends with an error after `timeout` seconds, and
-    with a result of more than `max_result_bytes`.
+    with a result of more than `max_result_bytes`. With a `batch`, the function gets the arguments of several calls in
+    a list, and returns a list of results.
     The tool is hidden from callers without `permission` and from those for whom `visible` returns False. Callers
     without `scopes` receive a 403 that names them. The decorated function is returned unchanged.
 
@@ -104,17 +108,18 @@ def tool(
     """
     annotations = tool_hints(**{name: options.pop(name, None) for name in HINTS})
     access, limits = access_rule(permission, scopes, visible), {name: options.pop(name, None) for name in TOOL_LIMITS}
+    batch = options.pop("batch", None)
 
     def declare(function: _FunctionT) -> _FunctionT:
         with locate_errors(function):
-            adapted = adapt(function, atomic=atomic)
+            adapted = adapt_tool(function, batch, atomic=atomic, max_concurrency=limits["max_concurrency"])
             returned = inspect.signature(adapted).return_annotation
             make = functools.partial(
                 DeclaredTool.from_function, annotations=annotations, **checked_options(function, "tool", options)
             )
             declaration = build_declaration(adapted, make, returned)
             declaration.durable, declaration.atomic = durable, atomic
-            declaration.limits = tool_limits(function, **limits)
+            declaration.limits = tool_limits(function if batch is None else adapted, **limits)
             if options.get("structured_output") is not False:
                 check_return_type(function, declaration, returned)
             publish_schemas(function, declaration, input_schema)

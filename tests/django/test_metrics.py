@@ -37,6 +37,8 @@ OURS = [
     "mcp_transport_wait_seconds",
     "mcp_transport_refused",
     "mcp_transport_sessions_opened",
+    "mcp_transport_batch_calls",
+    "mcp_transport_batch_wait_seconds",
     "mcp_transport_streams",
     "mcp_transport_calls",
     "mcp_transport_calls_waiting",
