@@ -66,16 +66,8 @@ LAYERS = ("protocol", "domain", "kernel", "backends", "engine", "adapters")
 SDK_SEAMS = ("mcp.server.runner", "mcp.server.connection", "mcp.server.lowlevel", "mcp.shared")
 SDK_PUBLIC = ("mcp.server.mcpserver", "mcp.server.caching", "mcp_types")
 SDK_READERS = (
-    *(
-        "",
-        ".annotation_faults",
-        ".batch_signatures",
-        ".batched_tools",
-        ".context",
-        ".declarations",
-        ".function_adapter",
-        ".sdk_declarations",
-    ),
+    *("", ".annotation_faults", ".batch_signatures", ".batched_tools", ".context", ".declarations"),
+    *(".function_adapter", ".sdk_declarations"),
     *(".management.elicitation", ".prompt_messages", ".serialization", ".server", ".signatures"),
 )
 CONCRETE_BACKENDS = tuple(
