@@ -208,7 +208,7 @@ class Batcher(Generic[_ItemT]):
         self.metrics.record([now - waiter.since for waiter in batch.waiters])
         context = self._context_of(batch.waiters[0].context)
         batch.task = loop.create_task(self._serve(batch), context=context)
-        # A task that is cancelled before its first step runs nothing.
+        # Of a task that was cancelled, also before its first step: no call may be taken for cancelled.
         batch.task.add_done_callback(lambda _: _settle(batch, _Outcome(error=_ended())))
 
     async def _serve(self, batch: _Pending[_ItemT]) -> None:
@@ -216,11 +216,7 @@ class Batcher(Generic[_ItemT]):
         waiters = tuple(batch.waiters)
         try:
             results = checked_results(await self._run([waiter.item for waiter in waiters]), len(waiters))
-        except asyncio.CancelledError:
-            if batch.waiters:  # the function raised it, or the loop ends: no call may be taken for cancelled
-                _settle(batch, _Outcome(error=_ended()))
-            raise
-        except GeneratorExit:  # the loop has ended
+        except (asyncio.CancelledError, GeneratorExit):  # calls that wait nevertheless get an error of their own
             raise
         except BaseException as error:  # raised in one of the calls
             _settle(batch, _Outcome(error=error))
