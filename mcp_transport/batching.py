@@ -219,7 +219,7 @@ class Batcher(Generic[_ItemT]):
         except (asyncio.CancelledError, GeneratorExit):  # calls that wait nevertheless get an error of their own
             raise
         except BaseException as error:  # raised in one of the calls
-            _settle(batch, _Outcome(error=error))
+            _settle(batch, _outcome(error))
             return
         for waiter, result in zip(waiters, results, strict=True):
             _answer(waiter, _outcome(result))
@@ -230,7 +230,10 @@ def _outcome(result: Any) -> _Outcome:
     if not isinstance(result, BaseException):
         return _Outcome(result)
     # Another one, such as the CancelledError of a task that the function has awaited, would end more than a call.
-    return _Outcome(error=result if isinstance(result, Exception) else RuntimeError(f"a call ended with {result!r}"))
+    is_failure = isinstance(result, Exception)
+    return _Outcome(
+        error=result if is_failure else RuntimeError(f"a batched call ended with {type(result).__name__}")
+    )
 
 
 def _ended() -> RuntimeError:
