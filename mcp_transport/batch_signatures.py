@@ -35,6 +35,7 @@ class BatchSignature:
     """How a batched function is called, and what a single call of the tool looks like."""
 
     function: DeclaredFunction
+    call: DeclaredFunction
     """The single call, as if it were declared itself."""
     items: str
     """The parameter of the items."""
@@ -85,7 +86,8 @@ def batch_signature(function: Callable[..., Any]) -> BatchSignature:
     signature = inspect.Signature(fields, return_annotation=returned)
     [[contexts_name, context_kind]] = contexts.items() or [("", SDKContext)]
     return BatchSignature(
-        function=dataclasses.replace(inspected, signature=signature, aliases=names_by_alias),
+        function=inspected,
+        call=dataclasses.replace(inspected, signature=signature, aliases=names_by_alias),
         items=items.name,
         contexts=contexts_name,
         context_kind=context_kind,
@@ -170,9 +172,11 @@ def _member(member: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:
 
 
 def _key(kind: Any, name: str, hint: Any) -> inspect.Parameter:
-    while typing.get_origin(hint) in (Required, NotRequired, ReadOnly):
-        hint = typing.get_args(hint)[0]
     is_required = name in kind.__required_keys__
+    while (origin := typing.get_origin(hint)) in (Required, NotRequired, ReadOnly):
+        # Of annotations that were strings, the class does not know it.
+        is_required = origin is Required or (is_required and origin is not NotRequired)
+        hint = typing.get_args(hint)[0]
     return _parameter(name, hint if is_required else Annotated[hint, Field(default_factory=lambda: _ABSENT)])
 
 

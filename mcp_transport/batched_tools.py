@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextvars import Context as ContextVariables
@@ -83,7 +82,7 @@ def _adapt_batched(function: Callable[..., Any], batch: Batch, atomic: bool) -> 
 
     context_of = neutral_context if batch.across_callers else _same
     batcher = Batcher[_Item](batch, run_all, context_of)
-    names, build, context_name = signature.function.aliases, signature.build, signature.context
+    names, build, context_name = signature.call.aliases, signature.build, signature.context
 
     async def run(**arguments: Any) -> Any:
         context: SDKContext[Any, Any] = arguments.pop(context_name)
@@ -95,7 +94,7 @@ def _adapt_batched(function: Callable[..., Any], batch: Batch, atomic: bool) -> 
                 raise failed.__cause__ from None
             raise ToolError(str(failed)) from None  # the other call's exception is logged with its traceback
 
-    adapted: Callable[..., Any] = signature.function.describe(run)
+    adapted: Callable[..., Any] = signature.call.describe(run)
     adapted._batch_metrics = batcher.metrics  # type: ignore[attr-defined]
     return adapted
 
@@ -124,18 +123,17 @@ def _converting(function: Callable[..., Any], signature: BatchSignature) -> Call
     async def convert_later(results: Awaitable[Any], expected: int) -> _Results:
         return _Results([await _wire_async(item) for item in checked_results(await results, expected)])
 
-    @functools.wraps(function)
     def call(**arguments: Any) -> Any:
         results, expected = function(**arguments), len(arguments[signature.items])
         if inspect.isawaitable(results):  # a wrapper of a coroutine function
             return convert_later(results, expected)
         return _Results([_wire(item) for item in checked_results(results, expected)])
 
-    @functools.wraps(function)
     async def call_async(**arguments: Any) -> Any:
         return await convert_later(function(**arguments), len(arguments[signature.items]))
 
-    return call_async if signature.function.is_async else call
+    converting: Callable[..., Any] = signature.function.describe(call_async if signature.function.is_async else call)
+    return converting
 
 
 def _wire(result: Any) -> Any:
