@@ -114,7 +114,8 @@ def _key(context: SDKContext[Any, Any]) -> Hashable:
         for pair in request.headers.pairs()
         if pair[0] not in _OF_ONE_REQUEST and not pair[0].startswith(_OF_ARGUMENTS)
     )
-    return caller.principal.caller(caller.address), request.path, headers
+    query = request.source.META.get("QUERY_STRING", "") if request.source is not None else ""
+    return caller.principal.binding, caller.address, request.path, query, headers
 
 
 def _converting(function: Callable[..., Any], signature: BatchSignature) -> Callable[..., Any]:

@@ -31,7 +31,7 @@ class Batch:
 
     A batch runs when it has `max_size` calls, or `max_wait_ms` after its first one, in milliseconds; with 0 it has
     the calls that arrive in the same iteration of the event loop. By default a batch has calls of one caller only,
-    whose requests have the same path and headers; with `across_callers` it has those of any callers.
+    whose requests have the same address, path and headers; with `across_callers` it has those of any callers.
 
     Raises:
         DefinitionError: a value is not possible.

@@ -74,7 +74,15 @@ def _call_context(
     thread = _call_thread(request, principal)
     if request is None and principal is None:
         return thread
+    # No method of what refers to the thread: such a cycle would keep the request until garbage collection.
+    thread.renew = partial(_renewed_context, project, request, principal, thread.joins, thread.caller)
     return _InProject(thread, project, request, principal)
+
+
+def _renewed_context(
+    project: ProjectContext, request: HTTPRequest | None, principal: Principal | None, joins: bool, caller: str
+) -> AbstractAsyncContextManager[None]:
+    return _InProject(CallThread(joins=joins, caller=caller), project, request, principal)
 
 
 class _InProject:
@@ -86,13 +94,8 @@ class _InProject:
         self._thread, self._project = thread, project
         self._request, self._principal = request, principal
         self._manager: Any = None
-        thread.renew = self._renewed
         # Enter and exit run in one context, so that the manager can reset its context variables.
         self._context = contextvars.Context()
-
-    def _renewed(self) -> _InProject:
-        thread = CallThread(joins=self._thread.joins, caller=self._thread.caller)
-        return _InProject(thread, self._project, self._request, self._principal)
 
     async def __aenter__(self) -> None:
         await self._thread.__aenter__()

@@ -195,32 +195,27 @@ def test_options_that_make_no_sense_are_refused() -> None:
 
 @each_era
 @each_mode
+@pytest.mark.parametrize("is_fast", [True, False], ids=["fast path", "SDK path"])
 async def test_calls_share_a_run_and_get_their_own_results(
-    serve: Serve, era: str, is_async: bool, runs: list[list[int]]
+    serve: Serve, settings: Any, era: str, is_async: bool, is_fast: bool, runs: list[list[int]]
 ) -> None:
+    settings.MCP_TRANSPORT = {"FAST_PATH": is_fast}
     numbers(runs, is_async, max_size=5)
     served = serve()
     calls = (response(served, era, "tools/call", {"name": "number", "arguments": {"number": n}}) for n in range(5))
     if era == ERAS[0]:  # each of which opens a session of its own, and so has a run of its own
         session = await opened(served)
-        calls = (session.call("number", {"number": n}) for n in range(5))  # type: ignore[assignment]
+        calls = (session.call("number", {"number": n}) for n in range(5))
     answers = await asyncio.gather(*calls)
     bodies = [answer if isinstance(answer, dict) else answer.json for answer in answers]
     assert [body["result"]["structuredContent"]["result"] for body in bodies] == list(range(5))
     assert sorted(map(sorted, runs)) == [list(range(5))]
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
-@pytest.mark.parametrize(
-    ("era", "is_async"),
-    [
-        (ERAS[0], False),
-        *(
-            pytest.param(*kind, marks=pytest.mark.slow)
-            for kind in ((ERAS[0], True), (ERAS[1], False), (ERAS[1], True))
-        ),
-    ],
-)
+@each_era
+@each_mode
 def test_queries_of_1000_concurrent_calls(era: str, is_async: bool, settings: Any) -> None:
     """Each batch of 50 is one query; each single call is one."""
     settings.MCP_TRANSPORT = {"MAX_CONCURRENT_CALLS": 2000, "MAX_CONCURRENT_CALLS_PER_CALLER": 2000}
@@ -313,7 +308,7 @@ def who(across_callers: bool = False) -> list[list[str]]:
 
 async def call_as(served: Endpoint, *users: User, name: str = "caller") -> list[str]:
     calls = (returned(served, name, {"number": n}, user=user) for n, user in enumerate(users))
-    return await asyncio.gather(*calls)
+    return list(await asyncio.gather(*calls))
 
 
 async def test_callers_are_not_mixed_by_default(serve: Serve) -> None:
@@ -331,10 +326,11 @@ async def test_callers_are_mixed_if_the_tool_says_so_and_each_call_keeps_its_con
 async def test_calls_whose_requests_differ_are_not_mixed(serve: Serve) -> None:
     seen = who()
     served = serve()
-    headers = [{"accept-language": "de"}, {"x-tenant": "a"}, {"accept-language": "de"}, {"traceparent": "x"}]
-    calls = (returned(served, "caller", {"number": 1}, user=ANN, headers=item) for item in headers)
-    await asyncio.gather(*calls)
-    assert sorted(map(len, seen)) == [1, 1, 2]
+    german, traced = {"accept-language": "de"}, {"accept-language": "de", "traceparent": "x"}
+    headers: list[dict[str, str]] = [german, {"x-tenant": "a"}, traced, {}]
+    calls = [returned(served, "caller", {"number": 1}, user=ANN, headers=item) for item in headers]
+    await asyncio.gather(*calls, returned(served, "caller", {"number": 1}, user=ANN, headers=german, peer="10.0.0.2"))
+    assert sorted(map(len, seen)) == [1, 1, 1, 2]
 
 
 @contextmanager
