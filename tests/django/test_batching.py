@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from mcp_transport.test import MCPClient
 from tests.django.declared import ERAS, each_mode, later, response
 from tests.support.calls import call, failure, listed, opened, returned
 from tests.support.client import send_sessionless, text_of, until
+from tests.support.clock import settle
 from tests.support.project import Serve
 
 pytestmark = pytest.mark.usefixtures("declarations")
@@ -512,6 +514,63 @@ async def test_cancelled_calls_leave_their_batch_and_the_last_one_ends_the_run(s
     assert ended == (["cancelled"] if is_async else [])
     for task in (early, *calls):
         task.cancel()
+
+
+def gated(gates: list[threading.Event], is_async: bool) -> list[list[int]]:
+    """Declare a batched tool of which each run waits for a gate of its own; return the calls of each run."""
+    runs: list[list[int]] = []
+
+    def work(items: list[Item], contexts: list[Context]) -> list[int | Exception]:
+        gate = gates[len(runs)]
+        runs.append([item.number for item in items])
+        while not gate.is_set() and not all(ctx.cancelled for ctx in contexts):
+            gate.wait(0.01)
+        return [ToolError("odd") if item.number % 5 == 1 else item.number for item in items]
+
+    async def work_async(items: list[Item], contexts: list[Context]) -> list[int | Exception]:
+        gate = gates[len(runs)]
+        runs.append([item.number for item in items])
+        await until(gate.is_set)
+        return [ToolError("odd") if item.number % 5 == 1 else item.number for item in items]
+
+    tool(batch=Batch(max_size=4, max_wait_ms=2), name="work")(work_async if is_async else work)
+    return runs
+
+
+@each_mode
+@pytest.mark.parametrize("seed", range(3))
+async def test_random_cancellations_leave_nothing_and_cost_no_other_call_its_answer(
+    serve: Serve, is_async: bool, seed: int
+) -> None:
+    chance = random.Random(seed)  # noqa: S311
+    gates = [threading.Event() for _ in range(40)]
+    runs = gated(gates, is_async)
+    served = serve()
+    client = await opened(served)
+    calls: dict[int, asyncio.Future[Any]] = {}
+    cancelled: set[int] = set()
+    for number in range(40):
+        calls[number] = asyncio.ensure_future(client.call("work", {"number": number}, id=number))
+        if chance.random() < 0.5:
+            await settle()
+        if chance.random() < 0.4 and not calls[victim := chance.randrange(number + 1)].done():
+            cancelled.add(victim)
+            await cancel(client, victim)
+        if chance.random() < 0.3:
+            gates[chance.randrange(40)].set()
+    for gate in gates:
+        gate.set()
+    await until(lambda: not served.pool.gauges().calls and not served.pool.gauges().threads)
+    for number in calls.keys() - cancelled:
+        text = text_of((await calls[number]).json)
+        assert text == ("Error executing tool work: odd" if number % 5 == 1 else str(number))
+    ran = [number for run in runs for number in run]
+    assert len(ran) == len(set(ran))
+    assert set(ran) >= calls.keys() - cancelled
+    for pending in calls.values():
+        pending.cancel()
+    await settle()
+    assert not [task for task in asyncio.all_tasks() if "Batcher" in repr(task.get_coro())]
 
 
 @each_mode
