@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
 
+    from mcp_transport.batching import Batch
     from mcp_transport.context import Context
     from mcp_transport.domain.circuit_breaker import CircuitBreaker
     from mcp_transport.domain.principal import Principal
     from mcp_transport.server import completion, prompt, resource, tool
 
 __all__ = [
+    "Batch",
     "CircuitBreaker",
     "Context",
     "MCPServer",
@@ -29,6 +31,7 @@ __version__ = "0.1.0"
 
 # Imported at first use: the engine can be imported without Django, and the package without settings.
 _MODULES = {
+    "Batch": "mcp_transport.batching",
     "CircuitBreaker": "mcp_transport.domain.circuit_breaker",
     "Context": "mcp_transport.context",
     "MCPServer": "mcp.server.mcpserver",

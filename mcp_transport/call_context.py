@@ -74,7 +74,15 @@ def _call_context(
     thread = _call_thread(request, principal)
     if request is None and principal is None:
         return thread
+    # No method of what refers to the thread: such a cycle would keep the request until garbage collection.
+    thread.renew = partial(_renewed_context, project, request, principal, thread.joins, thread.caller)
     return _InProject(thread, project, request, principal)
+
+
+def _renewed_context(
+    project: ProjectContext, request: HTTPRequest | None, principal: Principal | None, joins: bool, caller: str
+) -> AbstractAsyncContextManager[None]:
+    return _InProject(CallThread(joins=joins, caller=caller), project, request, principal)
 
 
 class _InProject:

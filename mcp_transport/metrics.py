@@ -16,6 +16,7 @@ from django.views.decorators.cache import never_cache
 
 from mcp_transport.backends.records import SessionCounts
 from mcp_transport.bootstrap import Misconfigured, endpoint
+from mcp_transport.discovery import declared
 from mcp_transport.domain.circuit_breaker import BreakerState
 from mcp_transport.domain.metrics import Counters, Histogram
 from mcp_transport.process.memory import memory_limit_bytes, resident_bytes
@@ -29,6 +30,7 @@ else:
     _is_installed = True
 
 if TYPE_CHECKING:
+    from mcp_transport.batching import BatchCounts
     from mcp_transport.engine.endpoint import Endpoint
 
 __all__ = ["EndpointCollector", "metrics", "urlpatterns"]
@@ -38,6 +40,7 @@ _MISSING: Final = 'There are no metrics: install "django-mcp-transport[metrics]"
 
 # Upper bounds of the histogram's buckets, closer together where targets for percentiles are likely.
 _BOUNDS_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_BOUNDS_CALLS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
 class EndpointCollector:
@@ -66,6 +69,7 @@ def _metric_families(served: Endpoint | None) -> Iterator[core.Metric]:
     yield from _call_metrics(served.call_metrics.since_start() if served else Counters())
     yield _tool_durations(served.call_metrics.tools_since_start() if served else {})
     yield from _session_metrics(served.backend.bus.session_counts() if served else SessionCounts())
+    yield from _batch_metrics(_batch_counts() if served else {})
     held = served.pool.gauges() if served else None
     gauges = {
         "streams": ("Open streams of sessions.", held.streams if held else 0),
@@ -139,6 +143,30 @@ def _call_metrics(counted: Counters) -> Iterator[core.Metric]:
         refused.add_metric([reason], count)
     opened = core.CounterMetricFamily("mcp_transport_sessions_opened", "New sessions.", value=counted.opened)
     yield from (seconds, errors, waits, refused, opened)
+
+
+def _batch_counts() -> dict[str, BatchCounts]:
+    """Return the counts of the batched tools, by name."""
+    from mcp_transport.batched_tools import batch_metrics  # imports the SDK, as the endpoint does
+
+    tools = declared().tools.values()
+    return {tool.name: metrics.counts() for tool in tools if (metrics := batch_metrics(tool.fn)) is not None}
+
+
+def _batch_metrics(counts: dict[str, BatchCounts]) -> Iterator[core.Metric]:
+    """Yield the metrics of the batched tools since the process started."""
+    sizes = core.HistogramMetricFamily("mcp_transport_batch_calls", "Calls of each batch.", labels=["tool"])
+    waits = core.HistogramMetricFamily(
+        "mcp_transport_batch_wait_seconds", "How long calls waited until their batch ran.", labels=["tool"]
+    )
+    for tool, counted in counts.items():
+        calls = counted.sizes.items()
+        within = [(repr(float(bound)), sum(n for size, n in calls if size <= bound)) for bound in _BOUNDS_CALLS]
+        within.append(("+Inf", counted.sizes.total()))
+        sizes.add_metric([tool], within, sum(size * n for size, n in calls))
+        buckets = [(repr(bound), counted.waits.count_within(bound)) for bound in _BOUNDS_SECONDS]
+        waits.add_metric([tool], [*buckets, ("+Inf", counted.waits.calls)], counted.waits.seconds)
+    yield from (sizes, waits)
 
 
 @machine_view

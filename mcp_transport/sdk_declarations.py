@@ -45,7 +45,7 @@ HINTS: Final = ("read_only", "destructive", "idempotent", "open_world")
 """The options of `@tool` that are hints."""
 _LIMITS: Final = ("max_concurrency", "timeout", "max_result_bytes", "rate_limit", "circuit_breaker")
 _OWN_OPTIONS: Final = {
-    "tool": (*HINTS, "input_schema", "durable", *_LIMITS, *_ACCESS),
+    "tool": (*HINTS, "input_schema", "durable", "batch", *_LIMITS, *_ACCESS),
     "prompt": _ACCESS,
     "resource": _ACCESS,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar, overload
 
 from mcp.server.caching import CacheHint
@@ -15,6 +16,8 @@ from mcp_types import Icon
 
 from mcp_transport import conf
 from mcp_transport.auth.access import Visible, access_rule
+from mcp_transport.batched_tools import adapt_tool
+from mcp_transport.batching import Batch
 from mcp_transport.declarations import Declarations, DeclaredTool
 from mcp_transport.domain.access_rule import AccessRule
 from mcp_transport.domain.circuit_breaker import CircuitBreaker
@@ -76,6 +79,7 @@ def tool(
     timeout: float | None = None,
     max_result_bytes: int | None = None,
     circuit_breaker: CircuitBreaker | bool = False,
+    batch: Batch | None = None,
     permission: str | Sequence[str] = (),
     scopes: Sequence[str] = (),
     visible: Visible | None = None,
@@ -100,7 +104,8 @@ def tool(
     `durable` tool is lost, another node runs it again, so it must be safe to run twice. With ATOMIC_REQUESTS, a
     synchronous tool runs in a transaction if `atomic` is True. `rate_limit` is each caller's rate, "10/min", or a
     list. `max_concurrency` calls run in a process at a time; a call ends with an error after `timeout` seconds, and
-    with a result of more than `max_result_bytes`. `circuit_breaker` refuses calls while too many fail.
+    with a result of more than `max_result_bytes`. `circuit_breaker` refuses calls while too many fail. With a
+    `batch`, the function gets the arguments of several calls in a list, and returns a list of results.
     The tool is hidden from callers without `permission` and from those for whom `visible` returns False. Callers
     without `scopes` receive a 403 that names them. The decorated function is returned unchanged.
 
@@ -109,11 +114,11 @@ def tool(
     """
     annotations = tool_hints(**{name: options.pop(name, None) for name in HINTS})
     access, limits = access_rule(permission, scopes, visible), {name: options.pop(name, None) for name in TOOL_LIMITS}
+    batch = options.pop("batch", None)
 
     def declare(function: _FunctionT) -> _FunctionT:
         with locate_errors(function):
-            checked_limits = tool_limits(function, **limits)
-            adapted = _adapted(function, atomic, checked_limits)
+            adapted, checked_limits = _adapt_tool(function, batch, atomic, tool_limits(function, **limits))
             returned = inspect.signature(adapted).return_annotation
             make = functools.partial(
                 DeclaredTool.from_function, annotations=annotations, **checked_options(function, "tool", options)
@@ -292,12 +297,20 @@ def _bound_principal(ctx: Any) -> str | None:
     return ctx.request.principal.binding or None
 
 
-def _adapted(function: Callable[..., Any], atomic: bool, limits: CallLimits) -> Callable[..., Any]:
-    """Adapt the function of a tool, and watch it for its circuit breaker, if it has one. Raises: DefinitionError."""
-    if limits.circuit_breaker is None:
-        return adapt(function, atomic=atomic)
-    adapted = adapt(checked(function) if limits.uses_thread else function, atomic=atomic)
-    return watched(adapted, limits.circuit_breaker, waits=limits.uses_thread)
+def _adapt_tool(
+    function: Callable[..., Any], batch: Batch | None, atomic: bool, limits: CallLimits
+) -> tuple[Callable[..., Any], CallLimits]:
+    """Adapt the function of a tool; batches take threads for their calls, and a circuit breaker watches each call.
+
+    Raises:
+        DefinitionError: the function cannot be served.
+    """
+    if batch is not None:
+        limits = replace(limits, uses_thread=False)
+    breaker, waits = limits.circuit_breaker, limits.uses_thread
+    source = checked(function) if breaker is not None and waits else function
+    adapted = adapt_tool(source, batch, atomic=atomic, max_concurrency=limits.max_concurrency)
+    return (adapted if breaker is None else watched(adapted, breaker, waits=waits)), limits
 
 
 def _register_tool(

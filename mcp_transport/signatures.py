@@ -19,7 +19,7 @@ from mcp_transport.exceptions import DefinitionError
 from mcp_transport.parameters import aliases, translated_parameter
 from mcp_transport.return_types import wire_annotation
 
-__all__ = ["DeclaredFunction", "definition_error", "inspect_function", "qualified_name"]
+__all__ = ["DeclaredFunction", "context_class", "definition_error", "inspect_function", "qualified_name"]
 
 
 _METHOD_FAULT: Final = (
@@ -72,7 +72,7 @@ def inspect_function(function: Any) -> DeclaredFunction:
     _check_decorators(target, signature)
     _check_parameter_kinds(target, signature)
     hints = _hints(target)
-    contexts = {name: kind for name in signature.parameters if (kind := _context_class(hints.get(name)))}
+    contexts = {name: kind for name in signature.parameters if (kind := context_class(hints.get(name)))}
     if len(contexts) > 1:
         raise definition_error(target, f"the parameters {' and '.join(contexts)} both take the context")
     hints |= dict.fromkeys(contexts, SDKContext)  # the SDK looks for no other class, and not inside Annotated
@@ -174,12 +174,12 @@ def _parameters(function: Any, typed: Iterable[inspect.Parameter]) -> tuple[list
         raise definition_error(function, str(error)) from error
 
 
-def _context_class(hint: Any) -> type[SDKContext[Any, Any]] | None:
-    """Return the class of a context parameter: ours, or a project's subclass."""
+def context_class(hint: Any) -> type[SDKContext[Any, Any]] | None:
+    """Return the class of a context parameter: ours, or a project's subclass; None for any other annotation."""
     origin = typing.get_origin(hint)
     if origin in (Annotated, Union, types.UnionType):
         members = typing.get_args(hint)[:1] if origin is Annotated else typing.get_args(hint)
-        return next(filter(None, map(_context_class, members)), None)
+        return next(filter(None, map(context_class, members)), None)
     if not isinstance(hint, type) or not issubclass(hint, SDKContext):
         return None
     generic = hint.__pydantic_generic_metadata__["origin"] or hint

@@ -10,8 +10,8 @@ import asyncio
 import inspect
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar, Token
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from contextvars import Context, ContextVar, Token
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
@@ -28,9 +28,11 @@ __all__ = [
     "detached_from_request_thread",
     "end_request_thread",
     "in_thread",
+    "neutral_context",
     "release_request_connections",
     "run_limited",
     "shared_thread",
+    "thread_like_current",
     "thread_limiter",
 ]
 
@@ -50,7 +52,7 @@ class CallThread:
     `joins` it runs where asgiref runs its caller's synchronous code, as in a view.
     """
 
-    __slots__ = ("_before", "_executor", "_is_closed", "_memory", "_outer", "caller", "joins")
+    __slots__ = ("_before", "_executor", "_is_closed", "_memory", "_outer", "caller", "joins", "renew")
 
     def __init__(self, *, joins: bool = False, memory: Any = None, caller: str = "") -> None:
         """Hold `memory`, reserved for the request, until its functions return, which have its arguments.
@@ -59,6 +61,8 @@ class CallThread:
         """
         self.caller = caller
         self.joins, self._memory = joins or _shared.get(), memory
+        self.renew: Callable[[], AbstractAsyncContextManager[None]] | None = None
+        """Returns a context like that of the call, if it has more than this thread."""
         self._executor: SerialExecutor | None = None
         self._is_closed = False
         self._before: Token[CallThread | None] | None = None
@@ -122,6 +126,34 @@ async def call_function(function: Callable[..., Any], *arguments: Any) -> Any:
         return await function(*arguments)
     result = await in_thread(partial(function, *arguments))
     return await result if inspect.isawaitable(result) else result  # awaitable: a wrapper of a coroutine function
+
+
+# -- work that several calls share ------------------------------------------------------------------------
+
+
+def thread_like_current(caller: str | None = None) -> AbstractAsyncContextManager[None]:
+    """Return the context of a run that calls share, which is like that of the current call, with its caller.
+
+    With a `caller` it has only a thread, whose functions count as those of this caller.
+    """
+    current = _current.get()
+    if current is None:
+        return CallThread(caller=caller or "")
+    if caller is not None:
+        return CallThread(joins=current.joins, caller=caller)
+    return CallThread(joins=current.joins, caller=current.caller) if current.renew is None else current.renew()
+
+
+def neutral_context(context: Context) -> Context:
+    """Return a context with only the variables of this package, and asgiref's, of another one."""
+    neutral = Context()
+    for variable, value in context.items():
+        if variable.name.startswith("mcp_transport") or variable is SyncToAsync.thread_sensitive_context:
+            neutral.run(variable.set, value)
+    waiting = context.run(getattr, AsyncToSync.executors, "current", None)
+    if waiting is not None:
+        neutral.run(setattr, AsyncToSync.executors, "current", waiting)
+    return neutral
 
 
 # -- a limit for functions that may never return ---------------------------------------------------------

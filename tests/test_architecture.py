@@ -54,6 +54,7 @@ MAY_IMPORT = {
     "client": ("mcp", "mcp_types", "httpx2", "tenacity", "orjson", "anyio"),
     "client.sync": ("mcp", "mcp_types", "anyio", "django"),
     # Threads and connections are below everything of Django's.
+    "batching": (".domain",),
     "supervision": (),
     "executor": (),
     "connections": ("django",),
@@ -65,7 +66,8 @@ LAYERS = ("protocol", "domain", "kernel", "backends", "engine", "adapters")
 SDK_SEAMS = ("mcp.server.runner", "mcp.server.connection", "mcp.server.lowlevel", "mcp.shared")
 SDK_PUBLIC = ("mcp.server.mcpserver", "mcp.server.caching", "mcp_types")
 SDK_READERS = (
-    *("", ".annotation_faults", ".context", ".declarations", ".function_adapter", ".sdk_declarations"),
+    *("", ".annotation_faults", ".batch_signatures", ".batched_tools", ".context", ".declarations"),
+    *(".function_adapter", ".sdk_declarations"),
     *(".management.elicitation", ".prompt_messages", ".serialization", ".server", ".signatures"),
 )
 CONCRETE_BACKENDS = tuple(

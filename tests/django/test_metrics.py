@@ -40,6 +40,8 @@ OURS = [
     "mcp_transport_tool_seconds",
     "mcp_transport_sessions",
     "mcp_transport_node_sessions",
+    "mcp_transport_batch_calls",
+    "mcp_transport_batch_wait_seconds",
     "mcp_transport_streams",
     "mcp_transport_calls",
     "mcp_transport_calls_waiting",

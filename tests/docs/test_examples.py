@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import re
 import subprocess
 import sys
 import types
+from decimal import Decimal
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.core.management import call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from mcp_transport import server
 from mcp_transport.declarations import Declarations
+from mcp_transport.test import MCPClient
 from mcpsite.shop import models
 from tests.support.docs import DOCS, ROOT, blocks
 
@@ -36,6 +42,7 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     package.models = models  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "shop", package)
     monkeypatch.setitem(sys.modules, "shop.models", models)
+    monkeypatch.setitem(sys.modules, "shop.mcp", types.ModuleType("shop.mcp"))  # where dataclasses look
     return package
 
 
@@ -51,11 +58,35 @@ def test_declarations_of_the_how_to_can_be_declared(shop: types.ModuleType, monk
     run(python_blocks("howto/declare-tools.md"), "shop.mcp")
     declared = server.declared
     tools = ["get_product", "sold_out", "restock", "count_words", "delete_product"]
-    tools += ["stock_level", "count_stock", "take_one"]
+    tools += ["stock_level", "count_stock", "get_price", "take_one"]
     assert list(declared.tools) == tools
     assert list(declared.resources) == ["shop://hours", "shop://products/{sku}"]
     assert list(declared.prompts) == ["praise", "dialogue"]
     assert declared.completion is not None
+
+
+@pytest.mark.django_db
+def test_the_batched_tool_of_the_how_to_answers_fifty_calls_with_one_query(
+    shop: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "declared", Declarations())
+    # The client of this test may take longer than 10 ms for fifty calls.
+    patient = [
+        block.replace("max_wait_ms=10)", "max_wait_ms=60_000)") for block in python_blocks("howto/declare-tools.md")
+    ]
+    run(patient, "shop.mcp")
+    models.Product.objects.create(sku="mug", name="Mug", price=3, stock=1)
+
+    async def load() -> list[Any]:
+        async with MCPClient() as client:
+            calls = (client.acall("get_price", sku="mug" if n else "none", quantity=n) for n in range(50))
+            return await asyncio.gather(*calls)
+
+    with CaptureQueriesContext(connection) as queries:
+        first, *others = async_to_sync(load)()
+    assert "No product has the SKU none." in first.error
+    assert [Decimal(result.result) for result in others] == [3 * n for n in range(1, 50)]
+    assert len([query for query in queries if "product" in query["sql"]]) == 1
 
 
 @pytest.mark.parametrize("number", [1, 2])
