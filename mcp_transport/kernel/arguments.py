@@ -55,6 +55,10 @@ class BoundedMetadata(FuncMetadata):
         except ToolError as error:  # raised by a validator; the SDK would treat it as a crash
             raise argument_error(self.arg_model.__name__, str(error)) from error
 
+    def warm(self) -> None:
+        """Build what validation builds for the first arguments."""
+        _non_string_arguments(self.arg_model)
+
     def _validated(self, arguments_to_validate: dict[str, Any]) -> dict[str, Any]:
         if short_json(arguments_to_validate) is not None:
             try:
