@@ -1,4 +1,4 @@
-"""The warm-up repeats each step until it succeeds; until then it has a reason not to be ready, and it can be stopped."""
+"""The warm-up repeats each step until it succeeds; until then it has a reason not to be ready; it can be stopped."""
 
 from __future__ import annotations
 
