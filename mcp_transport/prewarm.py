@@ -105,14 +105,14 @@ async def _warm(warm_up: WarmUp, has_node: bool) -> None:
         return  # which /readyz reports
     if has_node:
         node = served.pool.node
-        await warm_up.until_done("the lifespan of the server", node, seconds=_NODE_SECONDS, cancels=False)
+        await warm_up.until_done("the start of the server's lifespan", node, seconds=_NODE_SECONDS, cancels=False)
     for _ in served.kernel.warm(served.policy.versions):
         await asyncio.sleep(0)  # requests are served meanwhile
     await _call(_start_thread)
     seconds = conf.get("PREWARM_TIMEOUT_SECONDS")
     for number, function in enumerate(prewarm_functions()):
-        is_async = inspect.iscoroutinefunction(function)
-        await warm_up.until_done(f"PREWARM[{number}]", partial(_call, function), seconds=seconds, cancels=is_async)
+        name, is_async = f"PREWARM[{number}]", inspect.iscoroutinefunction(inspect.unwrap(function))
+        await warm_up.until_done(name, partial(_call, function), seconds=seconds, cancels=is_async)
     if has_node:
         startup.freeze_gc()
 

@@ -102,7 +102,10 @@ class WarmUp:
 
 
 def _started(work: Callable[[], Coroutine[Any, Any, object]]) -> asyncio.Task[object]:
-    return asyncio.get_running_loop().create_task(work(), name="warm-up step")
+    attempt = asyncio.get_running_loop().create_task(work(), name="warm-up step")
+    # An exception of an attempt that was cancelled, since the process stops, is nobody's.
+    attempt.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return attempt
 
 
 def _has_succeeded(attempt: asyncio.Task[object]) -> bool:

