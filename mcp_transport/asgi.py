@@ -25,7 +25,8 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
     from django.core.handlers.asgi import get_script_prefix
     from django.urls import set_script_prefix
 
-    from mcp_transport.bootstrap import ERROR_REPLY, Misconfigured, drain_and_stop, endpoint
+    from mcp_transport import prewarm
+    from mcp_transport.bootstrap import ERROR_REPLY, Misconfigured, endpoint
     from mcp_transport.discovery import discover
     from mcp_transport.health import report
     from mcp_transport.process import startup
@@ -37,6 +38,7 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            prewarm.begin_before_requests(scope["type"])
             await inner(scope, receive, send)
         elif (local := _local_path(scope["path"], prefix := get_script_prefix(scope))) in paths:
             if prefix.strip("/"):
@@ -47,7 +49,7 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
                 await _send(send, ERROR_REPLY.status, ERROR_REPLY.headers, ERROR_REPLY.body)
             else:
                 if not startup.is_prepared:
-                    await startup.prepare(served.pool.node, drain_and_stop)
+                    prewarm.begin()
                 await serve(served, scope, receive, send)
         elif (health := await report(local)) is not None:
             await _send_json(send, *health)

@@ -40,7 +40,6 @@ __all__ = [
     "configured_access",
     "configured_server",
     "derived_keys",
-    "drain_and_stop",
     "endpoint",
     "faults",
     "private_endpoint",
@@ -77,11 +76,6 @@ def endpoint() -> Endpoint:
             _check_settings()
             _endpoint = _build_endpoint()
         return _endpoint
-
-
-async def drain_and_stop(ports_closed: bool) -> None:
-    """Drain and stop the endpoint at SIGTERM; see `NodePool.drain_and_stop`."""
-    await endpoint().pool.drain_and_stop(ports_closed)
 
 
 def authentication() -> Authentication:
@@ -319,6 +313,7 @@ _BUILDERS: Final[Mapping[str, Callable[[], object]]] = {
     "CALL_CONTEXT": _builder("mcp_transport.call_context.project_context"),
     "RATE_LIMITS": _builder("mcp_transport.rate_limits.build_rate_limits"),
     "THROTTLE_CLASSES": _builder("mcp_transport.rate_limits.build_throttle"),
+    "PREWARM": _builder("mcp_transport.prewarm.prewarm_functions"),
 }
 """The parts of the endpoint that settings name, by setting."""
 

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.cache import never_cache
 
+from mcp_transport import prewarm
 from mcp_transport.bootstrap import Misconfigured, endpoint
+from mcp_transport.process import startup
 from mcp_transport.views import machine_view
 
 __all__ = ["healthz", "readyz", "report", "urlpatterns"]
 
 
-async def report(path: str) -> tuple[int, dict[str, Any]] | None:
-    """Return status and body for a health path, or None for any other path."""
+async def report(path: str, *, has_loop: bool = True) -> tuple[int, dict[str, Any]] | None:
+    """Return status and body for a health path, or None for any other path.
+
+    The first request for readiness starts the warm-up of a process; `has_loop` tells whether the running loop stays.
+    """
     if path == "/healthz":
         return 200, {"status": "ok"}
     if path not in ("/readyz", "/health"):
         return None
+    if not startup.is_prepared:
+        prewarm.begin() if has_loop else prewarm.begin_without_loop()
+    if reason := prewarm.unready_reason():
+        return 503, {"status": "unavailable", "reason": reason}
     try:
         reason = await (pool := endpoint().pool).unready_reason()
         await pool.disconnect_if_idle()  # under WSGI, the loop ends with the request
@@ -38,9 +48,11 @@ async def healthz(request: HttpRequest) -> JsonResponse:
 @machine_view
 @never_cache
 async def readyz(request: HttpRequest) -> JsonResponse:
-    """Return 200 if traffic should be sent here: the backend answers and the node is not draining; else 503."""
-    status, body = await report("/readyz") or (500, {})
-    return JsonResponse(body, status=status)
+    """Return 200 if traffic should be sent here: it is warm, not draining, and the backend answers; else 503."""
+    status, body = await report("/readyz", has_loop=isinstance(request, ASGIRequest)) or (500, {})
+    response = JsonResponse(body, status=status)
+    vars(response)["_has_been_logged"] = True  # with its reason; Django would log each probe
+    return response
 
 
 urlpatterns = [

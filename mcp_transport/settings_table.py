@@ -116,6 +116,14 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "Dotted path of a function of the `HttpRequest` and the `Principal` that returns a context manager, entered "
         "around each call.",
     ),
+    "PREWARM": Setting(
+        (),
+        list,
+        "Dotted paths of functions without arguments, which a process calls before its `/readyz` answers 200.",
+    ),
+    "PREWARM_TIMEOUT_SECONDS": Setting(
+        60.0, float, "How long a function of PREWARM may run, before it is tried again.", minimum=0.001
+    ),
     "RATE_LIMITS": Setting(
         {},
         dict,

@@ -12,8 +12,9 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.request import UnreadablePostError
 from django.http.response import HttpResponseBase
 
+from mcp_transport import prewarm
 from mcp_transport.auth.request_user import request_user
-from mcp_transport.bootstrap import ERROR_REPLY, Misconfigured, drain_and_stop, endpoint
+from mcp_transport.bootstrap import ERROR_REPLY, Misconfigured, endpoint
 from mcp_transport.exceptions import ClientDisconnected
 from mcp_transport.process import startup
 from mcp_transport.protocol.headers import Headers
@@ -59,9 +60,9 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
         source=request,
         streaming=streaming,
     )
+    if not startup.is_prepared:
+        prewarm.begin() if streaming else prewarm.begin_without_loop()
     if streaming:
-        if not startup.is_prepared:
-            await startup.prepare(served.pool.node, drain_and_stop)
         await release_request_connections()
     try:
         with detached_from_request_thread() if streaming else nullcontext():

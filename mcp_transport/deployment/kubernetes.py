@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from textwrap import indent
 from typing import Final
 
 from mcp_transport.deployment.options import Deployment, Files
+from mcp_transport.deployment.prometheus import scaled_object
 from mcp_transport.deployment.rendering import render
 
 __all__ = ["files"]
@@ -30,16 +32,20 @@ def files(deployment: Deployment) -> Files:
         "keepalive": f"{deployment.policy.keepalive:g}",
     }
     generated = {name: render(f"kubernetes/{name}", deployment, **parts) for name in _RESOURCES}
+    if deployment.schedule.is_set:  # one of the two: both would scale the same Deployment
+        del generated["autoscaler.yaml"]
+        generated["scaled-object.yaml"] = scaled_object(deployment)
     namespaces = [deployment.namespace]
     if deployment.kustomize:
-        generated = {f"base/{name}": text for name, text in generated.items()} | _kustomizations(deployment)
+        overlays = _kustomizations(deployment, list(generated))
+        generated = {f"base/{name}": text for name, text in generated.items()} | overlays
         namespaces.append(f"{deployment.namespace}-staging")
     return generated | {"README.md": render("kubernetes/README.md", deployment, namespaces=namespaces)}
 
 
-def _kustomizations(deployment: Deployment) -> Files:
+def _kustomizations(deployment: Deployment, resources: Sequence[str]) -> Files:
     image, tag = _name_and_tag(deployment.image)
-    base = render("kubernetes/base.kustomization.yaml", deployment, resources=_RESOURCES)
+    base = render("kubernetes/base.kustomization.yaml", deployment, resources=resources)
     overlays = {
         f"overlays/{overlay}/kustomization.yaml": render(
             f"kubernetes/{overlay}.kustomization.yaml", deployment, image=image, tag=tag

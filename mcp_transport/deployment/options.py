@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import PurePosixPath
 from typing import Any, ClassVar, Final, NamedTuple
 
+from mcp_transport.deployment.cron import Schedule
 from mcp_transport.domain.policy import Policy
 
 __all__ = ["AFFINITIES", "SERVERS", "Deployment", "option"]
@@ -109,6 +110,10 @@ class Deployment:
     )
     min_replicas: int = option(3, "minimum number of nodes", maximum=_MAX_REPLICAS)
     max_replicas: int = option(50, "maximum number of nodes", maximum=_MAX_REPLICAS)
+    cron_start: str = option("", "when --cron-replicas start, such as '0 8 * * 1-5' (KEDA)")
+    cron_end: str = option("", "when they may stop, such as '0 18 * * 1-5'")
+    cron_timezone: str = option("UTC", "time zone of both, such as Europe/Berlin")
+    cron_replicas: int = option(0, "minimum number of nodes between both", minimum=0, maximum=_MAX_REPLICAS)
     affinity: str = option("none", "sticky sessions (optional): none, session or address", choices=AFFINITIES)
     tls: bool = option(True, "serve HTTPS at the proxy")
     certificate: str = option("/etc/ssl/mcp/fullchain.pem", "the proxy's certificate with its chain", form=_ABSOLUTE)
@@ -174,6 +179,8 @@ class Deployment:
                 raise ValueError(f"--{item.name.replace('_', '-')}: {error}")
         if self.max_replicas < self.min_replicas:
             raise ValueError(f"--max-replicas: must not be below --min-replicas, got {self.max_replicas}")
+        if fault := self.schedule.fault(self.min_replicas, self.max_replicas):
+            raise ValueError(fault)
         if self.local_ports[-1] > 65535:
             raise ValueError(f"--port: must leave --min-replicas ports below 65536, got {self.port}")
         if self.tls and self.http_port == self.https_port:
@@ -185,6 +192,11 @@ class Deployment:
             raise ValueError(f"--output: must be {_INSIDE.description}, got {self.folder!r}")
 
     # -- values in several files ---------------------------------------------------------------------
+
+    @property
+    def schedule(self) -> Schedule:
+        """Return when more nodes run; with a schedule, KEDA scales in place of Kubernetes' autoscaler."""
+        return Schedule(self.cron_start, self.cron_end, self.cron_timezone, self.cron_replicas)
 
     @property
     def secret_names(self) -> list[str]:

@@ -7,7 +7,7 @@ from textwrap import indent
 from mcp_transport.deployment.options import Deployment, Files
 from mcp_transport.deployment.rendering import render
 
-__all__ = ["files"]
+__all__ = ["files", "scaled_object"]
 
 
 def files(deployment: Deployment) -> Files:
@@ -23,9 +23,17 @@ def files(deployment: Deployment) -> Files:
             "nodes.yaml": render("prometheus/nodes.yaml", deployment, targets=targets),
             "rules.yaml": rules,
         }
-    names = ("service-monitor.yaml", "prometheus-rule.yaml", "adapter-values.yaml", "scaled-object.yaml")
-    parts = {
-        "rules": indent(rules, "  "),
-        "behavior": indent(render("kubernetes/behavior.yaml", deployment).rstrip(), 8 * " "),
+    names = ("service-monitor.yaml", "prometheus-rule.yaml")
+    generated = {name: render(f"prometheus/{name}", deployment, rules=indent(rules, "  ")) for name in names}
+    if deployment.schedule.is_set:
+        return generated  # the target `kubernetes` has the ScaledObject, which needs no adapter
+    return generated | {
+        "adapter-values.yaml": render("prometheus/adapter-values.yaml", deployment),
+        "scaled-object.yaml": scaled_object(deployment),
     }
-    return {name: render(f"prometheus/{name}", deployment, **parts) for name in names}
+
+
+def scaled_object(deployment: Deployment) -> str:
+    """Return the ScaledObject, KEDA's alternative to the autoscaler of the target `kubernetes`."""
+    behavior = indent(render("kubernetes/behavior.yaml", deployment).rstrip(), 8 * " ")
+    return render("prometheus/scaled-object.yaml", deployment, behavior=behavior)

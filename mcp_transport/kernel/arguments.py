@@ -17,7 +17,7 @@ from pydantic import PrivateAttr, ValidationError
 from pydantic_core import SchemaValidator
 
 from mcp_transport.kernel.limits import short_json
-from mcp_transport.kernel.schemas import accepts_type, has_numbers, number_fault
+from mcp_transport.kernel.schemas import accepts_type, build_output_adapter, has_numbers, number_fault
 from mcp_transport.kernel.validation_errors import argument_error, is_short, summarize_errors
 from mcp_transport.protocol.jsonrpc import Request
 
@@ -54,6 +54,11 @@ class BoundedMetadata(FuncMetadata):
             return self._validated(arguments_to_validate)
         except ToolError as error:  # raised by a validator; the SDK would treat it as a crash
             raise argument_error(self.arg_model.__name__, str(error)) from error
+
+    def warm(self) -> None:
+        """Build what the first arguments and the first result would build."""
+        _non_string_arguments(self.arg_model)
+        build_output_adapter(self)
 
     def _validated(self, arguments_to_validate: dict[str, Any]) -> dict[str, Any]:
         if short_json(arguments_to_validate) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Final
@@ -89,6 +89,10 @@ class Kernel:
     def visibility(self) -> Visibility:
         """Return the means to hide names of the server. Raises: TypeError unless it is an `MCPServer`."""
         return Visibility(self._declared)
+
+    def warm(self, versions: Sequence[str]) -> Iterator[None]:
+        """Build what the first calls at these revisions would build, one piece for each step of the iterator."""
+        return self._path.warm(versions)
 
     # -- lifespan ------------------------------------------------------------------------------------
 

@@ -34,6 +34,12 @@ def output_schema(metadata: FuncMetadata) -> dict[str, Any] | None:
     return metadata.output_schema
 
 
+def build_output_adapter(metadata: FuncMetadata) -> None:
+    """Build what the SDK validates a tool's structured content with, which it would build for the first result."""
+    if metadata.output_model is not None and metadata.output_schema is not None:
+        metadata._output_adapter(metadata.output_model)
+
+
 def has_numbers(schema: Any) -> bool:
     """Return whether a schema contains floats, whose values may be NaN or infinite."""
     if isinstance(schema, dict):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from mcp.server.connection import Connection
 from mcp.server.lowlevel.server import Server
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp.server.mcpserver.tools import Tool
 from mcp.server.models import InitializationOptions
 from mcp.server.runner import ServerRunner, aclose_shielded
 from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request, validate_mcp_param_headers
@@ -18,7 +20,7 @@ from mcp_types import CLIENT_CAPABILITIES_META_KEY, PROTOCOL_VERSION_META_KEY, C
 from pydantic import ValidationError
 
 from mcp_transport.exceptions import ProtocolError
-from mcp_transport.kernel.arguments import bounded_tool
+from mcp_transport.kernel.arguments import BoundedMetadata, bounded_tool
 from mcp_transport.kernel.dispatch_context import Exchange, StandaloneChannel, reject_unanswerable
 from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.kernel.limits import limit_params
@@ -57,6 +59,18 @@ class SDKPath:
         """Check a call of the tool `name` against its Mcp-Param-* headers. Raises: ProtocolError."""
         lines: Any = SimpleNamespace(items=headers.pairs)  # duplicates included, which the SDK's check must see
         _raise_rejection(validate_mcp_param_headers(schema, arguments, lines))
+
+    def warm(self, versions: Sequence[str]) -> Iterator[None]:
+        """Build what the first call of each tool would build; yield after each tool, and after each revision."""
+        for tool in self.tools.list_tools() if self.tools is not None else ():
+            with suppress(Exception):  # the call reports it
+                self._warm_tool(tool)
+            yield
+
+    def _warm_tool(self, tool: Tool) -> None:
+        bounded_tool(self.tools, Request(0, TOOL_CALL, {"name": tool.name}))
+        if isinstance(tool.fn_metadata, BoundedMetadata):
+            tool.fn_metadata.warm()
 
     def limited(self, request: Request) -> Request:
         """Return a request whose parameters keep the limits. Raises: LimitError."""

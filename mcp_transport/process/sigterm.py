@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 # For proxies to receive 503 on connections that they keep open, if a server's port cannot be closed.
 _KEEPALIVE_DRAIN_SECONDS: Final = 0.5
 
+_installed: Any = None
+"""The handler of this process, or None."""
+
 
 def drain_before_sigterm(stop_node: Callable[[bool], Awaitable[None]]) -> None:
     """Run `stop_node` in the running loop at SIGTERM, then the previous handler; a second SIGTERM skips `stop_node`.
@@ -31,12 +34,14 @@ def drain_before_sigterm(stop_node: Callable[[bool], Awaitable[None]]) -> None:
     connection's request to another server, but must not do so with a POST that was answered with 503.
 
     Nothing is changed off the main thread, where Python handles no signals, nor if the server handles SIGTERM in its
-    event loop, which has no previous handler to call: such servers end their lifespan in time.
+    event loop, which has no previous handler to call: such servers end their lifespan in time. A second call changes
+    nothing, unless the server has replaced the handler since.
     """
+    global _installed
     if threading.current_thread() is not threading.main_thread():
         return
     previous, loop = signal.getsignal(signal.SIGTERM), asyncio.get_running_loop()
-    if signal.SIGTERM in getattr(loop, "_signal_handlers", {}):
+    if signal.SIGTERM in getattr(loop, "_signal_handlers", {}) or (previous is not None and previous is _installed):
         return
 
     def run_previous_handler() -> None:
@@ -67,4 +72,5 @@ def drain_before_sigterm(stop_node: Callable[[bool], Awaitable[None]]) -> None:
             loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(stop_node_first())))
 
     tasks: list[asyncio.Task[None]] = []
+    _installed = handle
     signal.signal(signal.SIGTERM, handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -101,7 +102,9 @@ async def test_each_place_answers_below_the_prefix(served: tuple[Way, Server], w
         assert CHALLENGE in (answer.header("www-authenticate") or "")
         await answer.read()
     for path in (form for place in ("/healthz", "/readyz", "/health") for form in written(way, place)):
-        answer = await wire.send(Request(method="GET", path=path, headers=(HOST,)))
+        async with asyncio.timeout(60):
+            while (answer := await wire.send(Request(method="GET", path=path, headers=(HOST,)))).status == 503:
+                await answer.read()  # the process warms up
         assert (answer.status, path) == (200, path)
         assert await answer.json() == {"status": "ok"}
 

@@ -127,6 +127,12 @@ def scaling(objects: Objects) -> None:
         resources = {metric["resource"]["name"] for metric in spec["metrics"] if metric["type"] == "Resource"}
         for container in objects.containers:
             assert resources <= set(container["resources"]["requests"]), "a share of what is not requested"
+    for scaler in objects.of("ScaledObject"):
+        spec = scaler["spec"]
+        minimums.append(spec["minReplicaCount"])
+        assert objects.has("Deployment", spec["scaleTargetRef"]["name"]), "no such target"
+        assert spec["minReplicaCount"] <= spec["maxReplicaCount"], "at least more than at most"
+    assert len(minimums) <= 1, "two autoscalers of one Deployment"
     for budget in objects.of("PodDisruptionBudget"):
         assert budget["spec"]["minAvailable"] < min(minimums), "no pod may go"
     for deployment in objects.of("Deployment"):

@@ -116,6 +116,7 @@ BAD_VALUES = {
     "--ingress-class": ["_"],
     "--ingress-namespace": ["A"],
     "--monitoring-namespace": ["a.b"],
+    "--cron-start": ["8:00", "@daily"],
 }
 
 
@@ -140,6 +141,40 @@ def test_a_bad_value_is_named_and_nothing_is_written(option: str, value: str, tm
 def test_a_bad_value_is_explained_in_words(option: str, value: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=f"^{re.escape(f'{option}: {message}')}$"):
         deploy("all", f"{option}={value}", "-o", str(tmp_path))
+
+
+SCHEDULE = {
+    "--cron-start": "0 8 * * 1-5",
+    "--cron-end": "0 18 * * 1-5",
+    "--cron-timezone": "Europe/Berlin",
+    "--cron-replicas": "10",
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--cron-start", "", "expected five fields, minute hour day month weekday, such as"),
+        ("--cron-end", "", "expected five fields"),
+        ("--cron-end", "0 8 * * 1-5", "must differ from --cron-start"),
+        ("--cron-end", "0 24 * * 1-5", "the hour must be *, numbers from 0 to 23, ranges"),
+        ("--cron-start", "0 8 * * 7", "the day of the week must be *, numbers from 0 to 6 or sun to sat, ranges"),
+        ("--cron-timezone", "Berlin", "expected the name of a time zone such as Europe/Berlin, got 'Berlin'"),
+        ("--cron-replicas", "0", "expected a number from --min-replicas, 3, to --max-replicas, 50, got 0"),
+        ("--cron-replicas", "51", "expected a number from --min-replicas, 3, to --max-replicas, 50, got 51"),
+    ],
+)
+def test_a_wrong_schedule_is_explained(option: str, value: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match=f"^{option}: {re.escape(message)}"):
+        values = {**SCHEDULE, option: value}
+        deploy("kubernetes", *(f"{name}={value}" for name, value in values.items()), "-o", str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_schedule_replaces_the_autoscaler(tmp_path: Path) -> None:
+    deploy("kubernetes", *(f"{name}={value}" for name, value in SCHEDULE.items()), "-o", str(tmp_path))
+    assert not (tmp_path / "kubernetes/autoscaler.yaml").exists()
+    assert 'desiredReplicas: "10"' in (tmp_path / "kubernetes/scaled-object.yaml").read_text()
 
 
 def test_the_former_names_of_options_are_accepted_and_hidden(tmp_path: Path) -> None:

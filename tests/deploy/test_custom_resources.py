@@ -82,6 +82,15 @@ def check() -> Callable[..., list[str | None]]:
     return validate
 
 
+SCHEDULED = Deployment(
+    policy=Policy(),
+    cron_start="0 8 * * 1-5",
+    cron_end="0 18 * * 1-5",
+    cron_timezone="Europe/Berlin",
+    cron_replicas=10,
+)
+
+
 def document(name: str) -> Any:
     return yaml.safe_load(generate("prometheus", Deployment(policy=Policy()))[name])
 
@@ -89,6 +98,10 @@ def document(name: str) -> Any:
 @pytest.mark.parametrize("name", CUSTOM)
 def test_custom_resource_is_what_its_model_wants(name: str, check: Callable[..., list[str | None]]) -> None:
     assert check(document(name)) == [None]
+
+
+def test_a_schedule_is_what_the_model_wants(check: Callable[..., list[str | None]]) -> None:
+    assert check(yaml.safe_load(generate("kubernetes", SCHEDULED)["scaled-object.yaml"])) == [None]
 
 
 @pytest.mark.parametrize("name", CUSTOM)

@@ -36,6 +36,10 @@ VARIANTS = {
     ),
 }
 
+SCHEDULED = replace(
+    PLAIN, cron_start="0 8 * * 1-5", cron_end="0 18 * * 1-5", cron_timezone="Europe/Berlin", cron_replicas=10
+)
+
 every_variant = pytest.mark.parametrize("deployment", VARIANTS.values(), ids=VARIANTS)
 
 
@@ -165,12 +169,33 @@ def test_numbers_are_those_of_the_deployment() -> None:
     assert external["target"] == {"type": "Value", "value": str(deployment.p95_milliseconds)}
 
 
+def test_a_schedule_is_scaled_by_keda_alone() -> None:
+    documents = objects(SCHEDULED)
+    kinds = [document["kind"] for document in documents]
+    assert (kinds.count("ScaledObject"), kinds.count("HorizontalPodAutoscaler")) == (1, 0)
+    check_all(documents, SCHEDULED)
+    [scaler] = [document["spec"] for document in documents if document["kind"] == "ScaledObject"]
+    assert [trigger["type"] for trigger in scaler["triggers"]] == ["cpu", "memory", "prometheus", "cron"]
+    assert scaler["triggers"][-1]["metadata"] == {
+        "timezone": "Europe/Berlin",
+        "start": "0 8 * * 1-5",
+        "end": "0 18 * * 1-5",
+        "desiredReplicas": "10",
+    }
+    assert set(generate("prometheus", SCHEDULED)) == {"service-monitor.yaml", "prometheus-rule.yaml"}
+
+
+def test_without_a_schedule_keda_is_the_alternative() -> None:
+    [scaler] = yaml.safe_load_all(generate("prometheus", PLAIN)["scaled-object.yaml"])
+    assert [trigger["type"] for trigger in scaler["spec"]["triggers"]] == ["cpu", "memory", "prometheus"]
+
+
 # -- Kustomize -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.servers
 @pytest.mark.parametrize("overlay", ["production", "staging"])
-@every_variant
+@pytest.mark.parametrize("deployment", [*VARIANTS.values(), SCHEDULED], ids=[*VARIANTS, "scheduled"])
 def test_overlays_are_built_and_agree(deployment: Deployment, overlay: str, tmp_path: Path) -> None:
     if shutil.which("kubectl") is None:  # also in CI: Debian's is too old
         pytest.skip("THE OVERLAYS WERE NOT BUILT: there is no kubectl")
@@ -193,5 +218,9 @@ def test_overlays_are_built_and_agree(deployment: Deployment, overlay: str, tmp_
     assert by_kind["Ingress"]["spec"]["rules"][0]["host"] == ("staging." if is_staging else "") + deployment.host
     image = by_kind["Deployment"]["spec"]["template"]["spec"]["containers"][0]["image"]
     assert image == deployment.image
+    if is_staging and deployment.schedule.is_set:
+        spec = by_kind["ScaledObject"]["spec"]
+        assert [trigger["type"] for trigger in spec["triggers"]] == ["cpu", "memory", "prometheus"]
+        assert 'namespace="mcp-staging"' in spec["triggers"][2]["metadata"]["query"]
     if not is_staging:
         assert by_kind == {document["kind"]: document for document in objects(replace(deployment, kustomize=False))}

@@ -259,7 +259,7 @@ urls = (path("", include("mcp_transport.metrics")), path("", include("mcp_transp
 with override_settings(ROOT_URLCONF=urls):
     answer = Client().get("/metrics")
     print(answer.status_code, answer["Content-Type"], answer.content.decode().strip())
-    print(Client().get("/readyz").status_code)
+    print(Client().get("/healthz").status_code)
 """
 
 

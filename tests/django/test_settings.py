@@ -39,6 +39,7 @@ RIGHT: dict[str, list[Any]] = {
     "MAX_RESULT_BYTES": [1024, 268_435_456],
     "AUTHENTICATORS": [["user"], ("user", None), [], [{"BACKEND": "user", "OPTIONS": {}}]],
     "CALL_CONTEXT": ["shop.tenants.call_context", None],
+    "PREWARM": [["shop.catalogue.load"], ()],
     "RATE_LIMITS": [{}, {"caller": "600/min", "shop.limits.tenant": ["50/s burst 100", "1000/h"]}],
     "RATE_LIMITS_WITHOUT_STORE": ["count", "refuse"],
     "THROTTLE_CLASSES": [["rest_framework.throttling.UserRateThrottle"], ()],

@@ -105,9 +105,12 @@ class Server:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/page", timeout=5).close()
-            except urllib.error.HTTPError:
-                return True  # it answers, whatever it says
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5).close()
+            except urllib.error.HTTPError as error:
+                error.close()
+                if error.code != 503:
+                    return True  # it answers, whatever it says
+                time.sleep(0.05)  # it warms up
             except OSError:
                 try:
                     process.wait(0.05)

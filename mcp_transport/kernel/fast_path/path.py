@@ -6,7 +6,7 @@ Whatever is unusual takes the SDK's own way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import NoneType
@@ -76,6 +76,17 @@ class FastPath(SDKPath):
         self._options: InitializationOptions | None = None
         self._initialized: dict[bytes, Outcome] = {}
         self._annotated: dict[str, tuple[Any, bool]] = {}
+
+    def warm(self, versions: Sequence[str]) -> Iterator[None]:
+        """Build what the first call of each tool, and at each revision, would build; yield after each."""
+        yield from super().warm(versions)
+        for version in versions:
+            self._envelope(version)
+            yield
+
+    def _warm_tool(self, tool: Tool) -> None:
+        super()._warm_tool(tool)
+        _wrapped_scalar(tool.fn_metadata.output_model)
 
     def check_envelope(self, request: Request, headers: Headers, versions: Sequence[str]) -> None:
         """Accept headers and body that match literally; the SDK checks everything else, at a higher cost."""

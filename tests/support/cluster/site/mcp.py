@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -186,3 +187,9 @@ async def recall(ctx: Context, name: str) -> str:
 async def watched() -> str:
     """A resource that changes."""
     return "now"
+
+
+@tool
+def modules() -> list[str]:
+    """Return the modules that the process has imported."""
+    return list(sys.modules)
