@@ -71,6 +71,8 @@ def tool(
     max_concurrency: int | None = None,
     timeout: float | None = None,
     max_result_bytes: int | None = None,
+    coalesce: bool = False,
+    shared: bool = False,
     permission: str | Sequence[str] = (),
     scopes: Sequence[str] = (),
     visible: Visible | None = None,
@@ -95,7 +97,8 @@ def tool(
     `durable` tool is lost, another node runs it again, so it must be safe to run twice. With ATOMIC_REQUESTS, a
     synchronous tool runs in a transaction if `atomic` is True. `rate_limit` is each caller's rate, "10/min", or a
     list. `max_concurrency` calls run in a process at a time; a call ends with an error after `timeout` seconds, and
-    with a result of more than `max_result_bytes`.
+    with a result of more than `max_result_bytes`. With `coalesce`, equal calls of a `read_only` tool at the same time
+    share one run; with `shared`, also those of different callers.
     The tool is hidden from callers without `permission` and from those for whom `visible` returns False. Callers
     without `scopes` receive a 403 that names them. The decorated function is returned unchanged.
 
@@ -114,7 +117,7 @@ def tool(
             )
             declaration = build_declaration(adapted, make, returned)
             declaration.durable, declaration.atomic = durable, atomic
-            declaration.limits = tool_limits(function, **limits)
+            declaration.limits = tool_limits(function, declaration, **limits)
             if options.get("structured_output") is not False:
                 check_return_type(function, declaration, returned)
             publish_schemas(function, declaration, input_schema)

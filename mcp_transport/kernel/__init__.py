@@ -34,6 +34,7 @@ from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.limits import LimitError, check_answer, json_size
 from mcp_transport.kernel.list_checks import listing_fault, tool_name_fault
 from mcp_transport.kernel.schemas import SerializationSchema, output_schema
+from mcp_transport.kernel.shared_exchange import SharedExchange
 from mcp_transport.kernel.text_arguments import non_text_parameters, template_variables
 from mcp_transport.kernel.tracing import continued_trace, trace_headers
 from mcp_transport.kernel.types import Caller, CallerSession, CallLimits, ClientChannel, ClientInfo
@@ -57,6 +58,7 @@ __all__ = [
     "NoChannel",
     "Refused",
     "SerializationSchema",
+    "SharedExchange",
     "TooLarge",
     "Visibility",
     "apply_spec_corrections",
