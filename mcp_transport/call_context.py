@@ -88,10 +88,10 @@ class SharedContexts:
         """Return the active language; "" if translations are off."""
         return translation.get_language() or ""
 
-    def variables(self) -> contextvars.Context:
+    def variables(self, language: str) -> contextvars.Context:
         """Return context variables of which only the language is set."""
         variables = contextvars.Context()
-        if language := self.language():
+        if language:
             variables.run(translation.activate, language)
         else:
             variables.run(translation.deactivate_all)

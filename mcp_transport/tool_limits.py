@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from mcp.server.mcpserver.tools import Tool
-
+from mcp_transport.declarations import DeclaredTool
 from mcp_transport.kernel import CallLimits
 from mcp_transport.signatures import definition_error, inspect_function
 
@@ -21,7 +20,7 @@ _MIN_RESULT_BYTES: Final = 1024
 
 def tool_limits(
     function: Callable[..., Any],
-    declaration: Tool,
+    declaration: DeclaredTool,
     *,
     max_concurrency: Any,
     timeout: Any,
@@ -52,7 +51,7 @@ def tool_limits(
 
 
 def _sharing_fault(
-    function: Callable[..., Any], declaration: Tool, read_only: bool, coalesce: Any, shared: Any
+    function: Callable[..., Any], declaration: DeclaredTool, read_only: bool, coalesce: Any, shared: Any
 ) -> str:
     """Return why calls of a tool cannot share runs as declared, or ""."""
     for name, value in (("coalesce", coalesce), ("shared", shared)):

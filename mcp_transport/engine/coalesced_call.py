@@ -36,6 +36,8 @@ class CoalescedCall(Call):
         self.target = uri if isinstance(uri, str) else self.request.operation
         self._shared: SharedRun | None = None
         self._variables: Context | None = None
+        # Now, since others may ask for the key, and start the run, in their own context.
+        self._language = self._context.shared_contexts.language() if self._limits.shared else ""
         self._shared_exchange: SharedExchange | None = None
         self._run_outcome: Outcome | None = None
 
@@ -56,7 +58,7 @@ class CoalescedCall(Call):
     def _lead(self, variables: Context) -> None:
         if self._limits.shared:
             contexts = self._context.shared_contexts
-            self._call_context, variables = contexts.enter(self.caller), contexts.variables()
+            self._call_context, variables = contexts.enter(self.caller), contexts.variables(self._language)
         super()._begin(variables, None)
         if self._task is not None:
             self._task.add_done_callback(lambda _: self._finish())  # it may be cancelled before it runs
@@ -64,7 +66,7 @@ class CoalescedCall(Call):
     def make_key(self) -> Key | None:
         """Return what must be equal in two requests that share a run; None if the request shares none."""
         if self._limits.shared:
-            return shared_key(self.request, self._version, self._context.shared_contexts.language())
+            return shared_key(self.request, self._version, self._language)
         session = self.writer.key if self.writer is not None else ""
         return request_key(self.request, self._version, self._sent, self._principal, session)
 
@@ -100,7 +102,7 @@ class CoalescedCall(Call):
             self._shared_exchange = SharedExchange(
                 client=ClientInfo(protocol_version=self._version) if is_shared else own.client,
                 channel=ClientChannel() if is_shared else own.channel,
-                caller=_nobody() if is_shared else own.caller,
+                caller=_anonymous_caller() if is_shared else own.caller,
                 lifespan=own.lifespan,
                 request_id=own.request_id,
                 meta=own.meta,
@@ -182,6 +184,6 @@ class CoalescedCall(Call):
         super()._end_with(outcome, ending)
 
 
-def _nobody() -> Caller:
+def _anonymous_caller() -> Caller:
     """Describe the caller of a run that belongs to none."""
     return Caller(HTTPRequest(method="POST", headers=Headers(())), ANONYMOUS)

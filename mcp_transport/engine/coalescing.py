@@ -167,13 +167,13 @@ class SharedRuns:
             return run
         if (key := waiter.make_key()) is None:
             return None
-        if (first := bucket.pop(None, None)) is not None and (known := first.leader.make_key()) is not None:
-            first.key = known
-            bucket[known] = first
-        found = bucket.get(key)
-        if found is not None and not (found.is_queued and found.leader.caller != waiter.caller):
-            found.followers[waiter] = None
-            return found
+        if (first := bucket.pop(None, None)) is not None and (first_key := first.leader.make_key()) is not None:
+            first.key = first_key
+            bucket[first_key] = first
+        current = bucket.get(key)
+        if current is not None and not (current.is_queued and current.leader.caller != waiter.caller):
+            current.followers[waiter] = None
+            return current
         run.key = key
         bucket[key] = run
         return run
@@ -252,8 +252,8 @@ class SharedContexts(Protocol):
     def language(self) -> str:
         """Return the language that is active for the request."""
 
-    def variables(self) -> contextvars.Context:
-        """Return context variables of which only that language is set."""
+    def variables(self, language: str) -> contextvars.Context:
+        """Return context variables of which only the language is set."""
 
     def enter(self, caller: str) -> AbstractAsyncContextManager[None]:
         """Return the context of a run; its threads count as those of `caller`."""
@@ -266,7 +266,7 @@ class NoSharedContexts:
         """Return no language."""
         return ""
 
-    def variables(self) -> contextvars.Context:
+    def variables(self, language: str) -> contextvars.Context:
         """Return no variables."""
         return contextvars.Context()
 
