@@ -112,10 +112,13 @@ class Call:
 
     def _begin(self, variables: Context, memory: Reservation | None) -> None:
         self._task = self._context.tasks.spawn(self._run(), variables)
-        self._task.add_done_callback(lambda _: self._end())  # the task may be cancelled before it runs
+        self._task.add_done_callback(lambda _: self._task_done())  # the task may be cancelled before it runs
         if memory is not None:
             self._task.add_done_callback(lambda _: self._drop_arguments())
             memory.hold_until_done(self._task)
+
+    def _task_done(self) -> None:
+        self._end()
 
     def _end(self) -> None:
         if not self._has_ended:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextvars import Context
-from typing import Any
 
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.principal import ANONYMOUS
 from mcp_transport.engine.call import FAILED, Call
 from mcp_transport.engine.coalescing import Key, SharedRun, request_key, shared_key
 from mcp_transport.engine.memory_budget import Reservation
-from mcp_transport.kernel import Caller, ClientChannel, ClientInfo, Exchange, SharedExchange
+from mcp_transport.kernel import Caller, ClientChannel, ClientInfo, Exchange, Listener
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Outcome
@@ -28,40 +27,42 @@ class CoalescedCall(Call):
     One that waits has no task and no place in a limit. Each has its own timeout, limit of its result, and ending.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.caller = self._principal.caller(self._sent.peer)
-        self.owner = None if self._limits.shared else self.caller
-        uri = (self.request.params or {}).get("uri")
-        self.target = uri if isinstance(uri, str) else self.request.operation
-        self._shared: SharedRun | None = None
-        self._variables: Context | None = None
-        # Now, since others may ask for the key, and start the run, in their own context.
-        self._language = self._context.shared_contexts.language() if self._limits.shared else ""
-        self._shared_exchange: SharedExchange | None = None
-        self._run_outcome: Outcome | None = None
+    # Not in the dict: instances with more than thirty attributes there do not share its keys, which costs 5 µs.
+    __slots__ = ("_anonymous", "_language", "_own_exchange", "_shared", "_variables", "caller", "owner", "target")
 
     # -- joining -------------------------------------------------------------------------------------
 
     def _begin(self, variables: Context, memory: Reservation | None) -> None:
+        self._shared: SharedRun | None = None
+        self._own_exchange: Exchange | None = None  # with the own client alone, if others have joined
+        self._anonymous: Exchange | None = None
+        self._variables, self._language, self.target = variables, "", self.request.operation
+        self.caller = self._principal.caller(self._sent.peer)
+        self.owner: str | None = self.caller
         # A large request is not compared; one that is refused as if its target did not exist runs nothing.
         if memory is not None or self.request.hidden or not self._sent.streaming:
             super()._begin(variables, memory)
             return
-        self._variables = variables
+        if self.request.method == "resources/read":
+            self.target = str((self.request.params or {}).get("uri"))
+        elif self._limits.shared:
+            # Now, since others may ask for the key, and start the run, in their own context.
+            self.owner, self._language = None, self._context.shared_contexts.language()
+        self._join()
+
+    def _join(self) -> None:
         self._shared = run = self._context.shared_runs.enter(self)
         if run is None or run.leader is self:
-            self._lead(variables)
+            self._lead()
         elif run.leader.is_admitted:
             self.enter_admitted()
 
-    def _lead(self, variables: Context) -> None:
+    def _lead(self) -> None:
+        variables = self._variables
         if self._limits.shared:
             contexts = self._context.shared_contexts
             self._call_context, variables = contexts.enter(self.caller), contexts.variables(self._language)
         super()._begin(variables, None)
-        if self._task is not None:
-            self._task.add_done_callback(lambda _: self._finish())  # it may be cancelled before it runs
 
     def make_key(self) -> Key | None:
         """Return what must be equal in two requests that share a run; None if the request shares none."""
@@ -73,12 +74,8 @@ class CoalescedCall(Call):
     def restart(self, *, alone: bool) -> None:
         """Leave the run, and wait for another one; `alone` for one of its own."""
         self._shared = None
-        if self._has_ended or self._variables is None:
-            return
-        if alone:
-            self._lead(self._variables)
-        else:
-            self._begin(self._variables, None)
+        if not self._has_ended:
+            (self._lead if alone else self._join)()
 
     # -- the run -------------------------------------------------------------------------------------
 
@@ -94,27 +91,24 @@ class CoalescedCall(Call):
 
     def handler_exchange(self) -> Exchange:
         """Return the exchange of the handler, which speaks to all that wait."""
-        if self._shared is None:
-            return self._shared_exchange or self.exchange()
-        if self._shared_exchange is None:
-            own = self.exchange()
-            is_shared = self._limits.shared
-            self._shared_exchange = SharedExchange(
-                client=ClientInfo(protocol_version=self._version) if is_shared else own.client,
-                channel=ClientChannel() if is_shared else own.channel,
-                caller=_anonymous_caller() if is_shared else own.caller,
-                lifespan=own.lifespan,
-                request_id=own.request_id,
-                meta=own.meta,
-                audience=self,
-            )
-        return self._shared_exchange
+        if (exchange := self._exchange) is None or self._limits.shared:
+            exchange = self.exchange()
+            if self._limits.shared:
+                self._anonymous = self._anonymous or _anonymous(exchange)
+                return self._anonymous
+        exchange.audience = self
+        return exchange
 
-    def exchanges(self) -> Sequence[Exchange]:
-        """Return the exchange of each request that waits now."""
-        if self._shared is None:
-            return [self.exchange()]
-        return [waiter.exchange() for waiter in self._shared.waiters()]
+    def exchanges(self) -> Sequence[Listener]:
+        """Return the exchange of each request that waits now; none while only the first one does."""
+        run = self._shared
+        if run is None or (self._own_exchange is None and not run.followers):
+            return ()
+        if self._own_exchange is None:
+            self._own_exchange = self.exchange().for_own_client()
+            self._own_exchange.ended = run.has_left
+        followers = [follower.exchange() for follower in run.followers]
+        return followers if run.has_left else [self._own_exchange, *followers]
 
     def claim(self) -> bool:
         """Leave the handler to this request; return whether that still waits."""
@@ -126,23 +120,25 @@ class CoalescedCall(Call):
         if self._shared is not None:
             self._shared.close()
 
-    async def _run(self) -> None:
-        try:
-            await super()._run()
-        finally:
-            self._finish()
-
     def _settle(self, outcome: Outcome) -> None:
-        self._run_outcome = outcome
         if not self._has_ended:
             super()._settle(outcome)
+        if self._exchange is not None:
+            self._exchange.audience = None  # which refers to the call
+        if self._shared is not None:
+            self._finish(outcome)
 
-    def _finish(self) -> None:
-        if self._shared_exchange is not None:
-            self._shared_exchange.ended = True
+    def _task_done(self) -> None:
+        super()._task_done()
+        if self._exchange is not None:
+            self._exchange.audience = None
+        if self._shared is not None:
+            self._finish(None)
+
+    def _finish(self, outcome: Outcome | None) -> None:
         run, self._shared = self._shared, None
         if run is not None:
-            run.finish(self._run_outcome)
+            run.finish(outcome)
 
     def receive(self, outcome: Outcome | None, caller: str) -> None:
         """Take the outcome of the run that `caller` has started; None if it has none."""
@@ -167,15 +163,12 @@ class CoalescedCall(Call):
         if self._shared is None or not self._shared.leave(self):
             self.stop()
             return
-        if self._exchange is not None:
-            self._exchange.ended = True
+        if self._own_exchange is not None:
+            self._own_exchange.ended = True
         self._end()
 
     def stop(self) -> None:
         """Cancel the handler."""
-        if (exchange := self._shared_exchange) is not None:
-            exchange.ended = exchange.caller.cancelled = True
-            exchange.cancel_requested.set()
         super().cancel()
 
     def _end_with(self, outcome: Outcome, ending: Ending) -> None:
@@ -184,6 +177,12 @@ class CoalescedCall(Call):
         super()._end_with(outcome, ending)
 
 
-def _anonymous_caller() -> Caller:
-    """Describe the caller of a run that belongs to none."""
-    return Caller(HTTPRequest(method="POST", headers=Headers(())), ANONYMOUS)
+def _anonymous(exchange: Exchange) -> Exchange:
+    """Return an exchange that shows nothing of the caller, and sends it nothing."""
+    return Exchange(
+        client=ClientInfo(protocol_version=exchange.client.protocol_version),
+        channel=ClientChannel(),
+        caller=Caller(HTTPRequest(method="POST", headers=Headers(())), ANONYMOUS),
+        lifespan=exchange.lifespan,
+        request_id=exchange.request_id,
+    )

@@ -120,8 +120,9 @@ class SharedRun:
     def finish(self, outcome: Outcome | None) -> None:
         """Give the outcome to all that wait."""
         self.close()
-        for follower in self._take_followers():
-            follower.receive(outcome, self.leader.caller)
+        if self.followers:
+            for follower in self._take_followers():
+                follower.receive(outcome, self.leader.caller)
 
     def queue(self) -> None:
         """Note that the run waits for a place; requests of other callers do not wait with it."""
@@ -161,7 +162,9 @@ class SharedRuns:
     def enter(self, waiter: Waiter) -> SharedRun | None:
         """Return the run that a request joins, or a new one that it leads; None if it can share none."""
         run = SharedRun(self, waiter)
-        targets = self.by_owner.setdefault(waiter.owner, {})
+        if (targets := self.by_owner.get(waiter.owner)) is None:
+            self.by_owner[waiter.owner] = {waiter.target: {None: run}}
+            return run
         if (bucket := targets.get(waiter.target)) is None:
             targets[waiter.target] = {None: run}
             return run
@@ -181,8 +184,8 @@ class SharedRuns:
     def remove(self, run: SharedRun) -> None:
         """Let no request join a run, which may have been removed before."""
         owner, target = run.leader.owner, run.leader.target
-        targets = self.by_owner.get(owner, {})
-        bucket = targets.get(target, {})
+        if (targets := self.by_owner.get(owner)) is None or (bucket := targets.get(target)) is None:
+            return
         if bucket.get(run.key) is run:
             del bucket[run.key]
             if not bucket:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from mcp.server.elicitation import ElicitationResult, ElicitSchemaModelT
 
+from mcp_transport.kernel.audience import Listener
 from mcp_transport.kernel.dispatch_context import Exchange
 from mcp_transport.kernel.errors import (
     ClientError,
@@ -34,7 +35,6 @@ from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.limits import LimitError, check_answer, json_size
 from mcp_transport.kernel.list_checks import listing_fault, tool_name_fault
 from mcp_transport.kernel.schemas import SerializationSchema, output_schema
-from mcp_transport.kernel.shared_exchange import SharedExchange
 from mcp_transport.kernel.text_arguments import non_text_parameters, template_variables
 from mcp_transport.kernel.tracing import continued_trace, trace_headers
 from mcp_transport.kernel.types import Caller, CallerSession, CallLimits, ClientChannel, ClientInfo
@@ -54,11 +54,11 @@ __all__ = [
     "Kernel",
     "Lifespan",
     "LimitError",
+    "Listener",
     "MCPError",
     "NoChannel",
     "Refused",
     "SerializationSchema",
-    "SharedExchange",
     "TooLarge",
     "Visibility",
     "apply_spec_corrections",
