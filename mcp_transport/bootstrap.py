@@ -130,7 +130,7 @@ def _settings_error() -> str:
 
 
 def _build_endpoint() -> Endpoint:
-    from mcp_transport.call_context import call_contexts, project_context
+    from mcp_transport.call_context import SharedContexts, call_contexts, project_context
     from mcp_transport.engine.endpoint import Endpoint
     from mcp_transport.engine.observer import Observer
     from mcp_transport.kernel import Kernel
@@ -155,6 +155,7 @@ def _build_endpoint() -> Endpoint:
         clock=clock,
         rate_limits=build_rate_limits(),
         throttle=build_throttle(),
+        shared_contexts=SharedContexts(project_context()),
     )
 
 
@@ -178,7 +179,7 @@ def private_endpoint(*, restricted: bool = False) -> Endpoint:
     from mcp_transport.auth.resource import Resource
     from mcp_transport.backends.base import Backend
     from mcp_transport.backends.memory import MemoryBackend
-    from mcp_transport.call_context import call_contexts
+    from mcp_transport.call_context import SharedContexts, call_contexts
     from mcp_transport.engine.endpoint import Endpoint
     from mcp_transport.kernel import Kernel
 
@@ -192,6 +193,7 @@ def private_endpoint(*, restricted: bool = False) -> Endpoint:
         access=configured_access() if restricted else None,
         authenticate=Authentication([UserAuthenticator()], is_open=True, resource=Resource()).authenticate,
         call_context=call_contexts(),
+        shared_contexts=SharedContexts(),
     )
 
 

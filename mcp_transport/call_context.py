@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from asgiref.sync import _restore_context, sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
+from django.utils import translation
 from django.utils.module_loading import import_string
 
 from mcp_transport import conf
@@ -24,7 +25,7 @@ from mcp_transport.kernel import is_cancellation
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.threads import CallThread
 
-__all__ = ["ProjectContext", "call_contexts", "project_context"]
+__all__ = ["ProjectContext", "SharedContexts", "call_contexts", "project_context"]
 
 _T = TypeVar("_T")
 
@@ -32,7 +33,7 @@ ProjectContext = Callable[
     [HttpRequest | None, Principal | None], AbstractContextManager[Any] | AbstractAsyncContextManager[Any]
 ]
 """Returns the context manager of a project. The request is None if a call runs again after the loss of its node, and
-the principal is None during authentication."""
+for a run that several callers share; the principal is None during authentication."""
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,31 @@ def _renewed_context(
     project: ProjectContext, request: HTTPRequest | None, principal: Principal | None, joins: bool, caller: str
 ) -> AbstractAsyncContextManager[None]:
     return _InProject(CallThread(joins=joins, caller=caller), project, request, principal)
+
+
+class SharedContexts:
+    """Builds the context of runs without a caller: a thread, the language, the project's context for nobody."""
+
+    def __init__(self, project: ProjectContext | None = None) -> None:
+        self._project = project
+
+    def language(self) -> str:
+        """Return the active language; "" if translations are off."""
+        return translation.get_language() or ""
+
+    def variables(self, language: str) -> contextvars.Context:
+        """Return context variables of which only the language is set."""
+        variables = contextvars.Context()
+        if language:
+            variables.run(translation.activate, language)
+        else:
+            variables.run(translation.deactivate_all)
+        return variables
+
+    def enter(self, caller: str) -> AbstractAsyncContextManager[None]:
+        """Return the context of a run; its thread counts as one of `caller`."""
+        thread = CallThread(caller=caller)
+        return thread if self._project is None else _InProject(thread, self._project, None, ANONYMOUS)
 
 
 class _InProject:

@@ -142,7 +142,10 @@ def _call_metrics(counted: Counters) -> Iterator[core.Metric]:
     for reason, count in counted.refused.items():
         refused.add_metric([reason], count)
     opened = core.CounterMetricFamily("mcp_transport_sessions_opened", "New sessions.", value=counted.opened)
-    yield from (seconds, errors, waits, refused, opened)
+    coalesced = core.CounterMetricFamily(
+        "mcp_transport_coalesced", "Requests answered by the run of an equal one.", value=counted.coalesced
+    )
+    yield from (seconds, errors, waits, refused, opened, coalesced)
 
 
 def _batch_counts() -> dict[str, BatchCounts]:

@@ -46,7 +46,7 @@ from mcp_transport.sdk_declarations import (
     quiet_server,
     tool_hints,
 )
-from mcp_transport.tool_limits import TOOL_LIMITS, tool_limits
+from mcp_transport.tool_limits import TOOL_LIMITS, check_shared, tool_limits
 
 __all__ = ["build_server", "completion", "declared", "prompt", "resource", "tool"]
 
@@ -80,6 +80,8 @@ def tool(
     max_result_bytes: int | None = None,
     circuit_breaker: CircuitBreaker | bool = False,
     batch: Batch | None = None,
+    coalesce: bool = False,
+    shared: bool = False,
     permission: str | Sequence[str] = (),
     scopes: Sequence[str] = (),
     visible: Visible | None = None,
@@ -105,16 +107,17 @@ def tool(
     synchronous tool runs in a transaction if `atomic` is True. `rate_limit` is each caller's rate, "10/min", or a
     list. `max_concurrency` calls run in a process at a time; a call ends with an error after `timeout` seconds, and
     with a result of more than `max_result_bytes`. `circuit_breaker` refuses calls while too many fail. With a
-    `batch`, the function gets the arguments of several calls in a list, and returns a list of results.
-    The tool is hidden from callers without `permission` and from those for whom `visible` returns False. Callers
-    without `scopes` receive a 403 that names them. The decorated function is returned unchanged.
+    `batch`, the function gets the arguments of several calls in a list, and returns a list of results. With
+    `coalesce`, equal calls of a `read_only` tool at the same time share one run; with `shared`, also those of
+    different callers. The tool is hidden from callers without `permission` and from those for whom `visible` returns
+    False. Callers without `scopes` receive a 403 that names them. The decorated function is returned unchanged.
 
     Raises:
         DefinitionError: the function cannot be served.
     """
+    limits = {name: options.pop(name, None) for name in TOOL_LIMITS} | {"read_only": bool(options.get("read_only"))}
     annotations = tool_hints(**{name: options.pop(name, None) for name in HINTS})
-    access, limits = access_rule(permission, scopes, visible), {name: options.pop(name, None) for name in TOOL_LIMITS}
-    batch = options.pop("batch", None)
+    access, batch = access_rule(permission, scopes, visible), options.pop("batch", None)
 
     def declare(function: _FunctionT) -> _FunctionT:
         with locate_errors(function):
@@ -124,8 +127,8 @@ def tool(
                 DeclaredTool.from_function, annotations=annotations, **checked_options(function, "tool", options)
             )
             declaration = build_declaration(adapted, make, returned)
-            declaration.durable, declaration.atomic = durable, atomic
-            declaration.limits = checked_limits
+            declaration.durable, declaration.atomic, declaration.limits = durable, atomic, checked_limits
+            check_shared(function, declaration, is_batched=batch is not None)
             if options.get("structured_output") is not False:
                 check_return_type(function, declaration, returned)
             publish_schemas(function, declaration, input_schema)

@@ -110,6 +110,12 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "no limit.",
         0.001,
     ),
+    "COALESCE": _from_policy(
+        "coalesce",
+        bool,
+        "Whether lists, resource reads and prompts that are the same at the same time share one run; tools say so "
+        "themselves.",
+    ),
     "CALL_CONTEXT": Setting(
         None,
         str | None,

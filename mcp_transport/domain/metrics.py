@@ -120,6 +120,8 @@ class Counters:
     """Refused requests, by the reasons of `ProcessMetrics.refused`."""
     opened: int = 0
     """New sessions."""
+    coalesced: int = 0
+    """Requests that were answered by the run of an equal one."""
     waits: Histogram = field(default_factory=Histogram)
     """How long calls have waited until they could run, without those that ran at once."""
 
@@ -143,6 +145,7 @@ class Counters:
         self.versions.update(other.versions)
         self.refused.update(other.refused)
         self.opened += other.opened
+        self.coalesced += other.coalesced
         self.waits.merge(other.waits)
 
     def subtract(self, other: Counters) -> None:
@@ -154,6 +157,7 @@ class Counters:
         self.versions = self.versions - other.versions
         self.refused = self.refused - other.refused
         self.opened -= other.opened
+        self.coalesced -= other.coalesced
         self.waits.subtract(other.waits)
 
 
@@ -211,6 +215,8 @@ class ProcessMetrics:
     """Refused requests by HTTP status or by the limit that refused them; `room` counts evicted sessions."""
     opened: int = 0
     """New sessions."""
+    coalesced: int = 0
+    """Requests that were answered by the run of an equal one."""
     waits: Histogram = field(default_factory=Histogram)
     """How long calls have waited until they could run, without those that ran at once."""
     load: Load = Load()
@@ -226,6 +232,7 @@ class ProcessMetrics:
             "versions": dict(self.versions),
             "refused": dict(self.refused),
             "opened": self.opened,
+            "coalesced": self.coalesced,
             "waits": self.waits.to_json(),
             "load": self.load.to_json(),
             "breakers": [record.to_json() for record in self.breakers],
@@ -241,6 +248,7 @@ class ProcessMetrics:
             refused={str(name): _count(count) for name, count in value["refused"].items()},
             opened=_count(value["opened"]),
             # These are absent in the metrics of the previous release.
+            coalesced=_count(value.get("coalesced", 0)),
             waits=Histogram.from_json(value["waits"]) if "waits" in value else Histogram(),
             load=Load.from_json(value.get("load", (0, 0, 0, 0))),
             breakers=tuple(BreakerRecord.from_json(item) for item in value.get("breakers", ())),
@@ -276,6 +284,7 @@ class TrafficSummary:
     versions: Mapping[str, int] = field(default_factory=dict)
     refused: Mapping[str, int] = field(default_factory=dict)
     opened: int = 0
+    coalesced: int = 0
     waits: Histogram = field(default_factory=Histogram)
     load: Load = Load()
     """At the moment."""
@@ -305,6 +314,7 @@ def aggregate(processes: Iterable[ProcessMetrics]) -> TrafficSummary:
         versions=dict(sorted(counts.versions.items())),
         refused=dict(sorted(counts.refused.items())),
         opened=counts.opened,
+        coalesced=counts.coalesced,
         waits=counts.waits,
         load=sum((item.load for item in metrics), Load()),
         breakers=merge_records(record for item in metrics for record in item.breakers),

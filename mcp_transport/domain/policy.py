@@ -29,6 +29,7 @@ class Policy(RequestRules):
     queue_timeout: float = 10.0  # below the 30 s after which impatient clients give up
     tool_threads: int = 32
     tool_timeout: float | None = 300.0
+    coalesce: bool = True
     body_timeout: float = 30.0
     sse_after: float = 1.0
     keepalive: float = 15.0  # below the 60 s after which nginx and ALB close a silent connection

@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -15,9 +15,10 @@ from mcp_transport.domain.audit_events import ToolCalled
 from mcp_transport.domain.circuit_breaker import Result
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.principal import Principal
-from mcp_transport.domain.session import short_id
 from mcp_transport.engine.admission import Limiters, is_limited, release
+from mcp_transport.engine.audited_call import AuditedCall, audit_call
 from mcp_transport.engine.clock import Timer
+from mcp_transport.engine.coalescing import READING_METHODS
 from mcp_transport.engine.codec import encode
 from mcp_transport.engine.handler_tasks import in_handler
 from mcp_transport.engine.memory_budget import Reservation
@@ -36,11 +37,12 @@ from mcp_transport.protocol.errors import (
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import MAX_OPERATION, Outcome, Request
 
-__all__ = ["Call", "CallContexts", "no_context"]
+__all__ = ["FAILED", "Call", "CallContexts", "no_context"]
 
 logger = logging.getLogger(__name__)
 
-_FAILED: Final = Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
+FAILED: Final = Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
+"""The outcome of a call that failed outside of its handler."""
 
 
 class CallContexts(Protocol):
@@ -95,7 +97,7 @@ class Call:
         self._admitted: Limiters = ()
         self._caller = ""
         self._permit: CallPermit | None = None
-        self._is_admitted = self._is_slow = False
+        self.is_admitted = self._is_slow = False
         self._timer: Timer | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -106,13 +108,19 @@ class Call:
         auditor = self._context.observer.auditor
         self._is_audited = is_tool and auditor is not None and auditor.wants(ToolCalled)
         self._done = done
-        self._task = self._context.tasks.spawn(self._run(), copy_context())
-        self._task.add_done_callback(lambda _: self._end())  # the task may be cancelled before it runs
+        self._begin(copy_context(), memory)
+        if self._context.abandons_calls:  # admitted late, since the store was slow
+            self.abandon_at_stop()
+
+    def _begin(self, variables: Context, memory: Reservation | None) -> None:
+        self._task = self._context.tasks.spawn(self._run(), variables)
+        self._task.add_done_callback(lambda _: self._task_done())  # the task may be cancelled before it runs
         if memory is not None:
             self._task.add_done_callback(lambda _: self._drop_arguments())
             memory.hold_until_done(self._task)
-        if self._context.abandons_calls:  # admitted late, since the store was slow
-            self.abandon_at_stop()
+
+    def _task_done(self) -> None:
+        self._end()
 
     def _end(self) -> None:
         if not self._has_ended:
@@ -121,6 +129,8 @@ class Call:
                 self._timer.cancel()
             if self._permit is not None:
                 self._permit.settle(Result.NOTHING)  # unless the tool's function has, or a timeout
+            if self._context.shared_runs.by_owner:
+                self._outdate_runs()
             self._done(self)
             self._report()
 
@@ -172,20 +182,8 @@ class Call:
         return self.request.method[:MAX_OPERATION] if is_refused else self.request.operation
 
     def _audit(self, seconds: float) -> None:
-        observer, params = self._context.observer, self.request.params or {}
-        keeps = observer.auditor is not None and observer.auditor.keeps_arguments
-        observer.audit(
-            ToolCalled(
-                when=self._started_at + seconds,
-                principal=self._principal,
-                tool=str(params.get("name", ""))[:200],
-                outcome="cancelled" if self.outcome is None else "error" if self.outcome.failed else "ok",
-                seconds=seconds,
-                session=short_id(self.writer.key) if self.writer is not None else "",
-                address=self._sent.peer,
-                arguments=params.get("arguments") if keeps else None,
-            )
-        )
+        call = AuditedCall(self.request, self.outcome, self._principal, self._sent.peer, self._key)
+        audit_call(self._context.observer, call, when=self._started_at + seconds, seconds=seconds)
 
     async def _run(self) -> None:
         in_handler.set(True)
@@ -194,8 +192,8 @@ class Call:
         except BaseException as error:  # raised while a failure is logged
             if self._is_expected(error):
                 raise
-            self.outcome = _FAILED
-            self.payload = encode(_FAILED.body(self.request.id))
+            self.outcome = FAILED
+            self.payload = encode(FAILED.body(self.request.id))
         finally:
             self._end()
 
@@ -206,18 +204,32 @@ class Call:
             self._context.breakers.check(self.request, breaker)
         self._caller = self._principal.caller(self._sent.peer)
         arguments = self._caller, self.request, self._limits
-        admitted = admission.try_admit(*arguments)
-        self._admitted = await admission.admit(*arguments) if admitted is None else admitted
+        if (admitted := admission.try_admit(*arguments)) is None:
+            self._queue()
+            admitted = await admission.admit(*arguments)
+        self._admitted = admitted
         if breaker is not None:
             self._permit = self._context.breakers.enter(self.request, breaker, self._context.send_to_other_nodes)
-        self._is_admitted = True
-        if self._is_slow:
+        self.enter_admitted()
+
+    def _queue(self) -> None:
+        """Note that the call waits for a place."""
+
+    def enter_admitted(self) -> None:
+        """Count the time of the timeout from now on."""
+        self.is_admitted = True
+        if self._is_slow and self._timer is None:
             self._start_timer()
+
+    def _outdate_runs(self) -> None:
+        """Let no request of the caller join a run that began before this call ended, if it may have changed data."""
+        if self.request.method not in READING_METHODS and not self._limits.read_only:
+            self._context.shared_runs.forget(self._principal.caller(self._sent.peer))
 
     def expect_timeout(self) -> None:
         """Start the timer of the timeout, as soon as the call is admitted; most calls end before they need one."""
         self._is_slow = True
-        if self._is_admitted and self._timer is None and not self._has_ended:
+        if self.is_admitted and self._timer is None and not self._has_ended:
             self._start_timer()
 
     def _start_timer(self) -> None:
@@ -250,7 +262,7 @@ class Call:
                 await self._admit()
             self.has_started = True
             async with self._call_context:
-                outcome = await self._context.kernel.serve(self.request, self._version, self.exchange)
+                outcome = await self._context.kernel.serve(self.request, self._version, self.handler_exchange)
         except Overloaded as error:
             refused = overloaded(error)
             self._context.call_metrics.record_refusal(refused.reason)
@@ -261,17 +273,21 @@ class Call:
             if self._is_expected(error):
                 raise
             logger.exception("the context of %s failed", self.request.method)
-            outcome = _FAILED
+            outcome = FAILED
         finally:
             if self._admitted:
                 release(self._admitted, self._caller)
             if self._exchange is not None:
                 self._exchange.ended = True
+        self._settle(outcome)
+
+    def _settle(self, outcome: Outcome) -> None:
+        """Encode the outcome, unless it is too large."""
         try:
             self.payload = encode(outcome.body(self.request.id))
         except Exception:
             logger.exception("the result of %s cannot be encoded as JSON", self._operation())
-            outcome = _FAILED
+            outcome = FAILED
             self.payload = encode(outcome.body(self.request.id))
         limit = self._limits.max_result_bytes or self._context.policy.max_result_bytes
         if len(self.payload) > limit:
@@ -294,6 +310,8 @@ class Call:
         if self._exchange is None:
             self._exchange = self._build_exchange(self.request)
         return self._exchange
+
+    handler_exchange = exchange
 
     def abandon(self, reason: str, event: ClusterEvent | None = None) -> None:
         """Stop the handler, answer the client with the `reason`, and report `event` to operators."""

@@ -64,6 +64,11 @@ class CallMetrics:
         with self._lock:
             self._count_pending().waits.add(seconds)
 
+    def record_coalesced(self) -> None:
+        """Count a request that was answered by the run of an equal one."""
+        with self._lock:
+            self._count_pending().coalesced += 1
+
     def record_session(self) -> None:
         """Count a new session."""
         with self._lock:
@@ -80,6 +85,7 @@ class CallMetrics:
                 versions=dict(self._recent.versions),
                 refused=dict(self._recent.refused),
                 opened=self._recent.opened,
+                coalesced=self._recent.coalesced,
                 waits=Histogram.from_json(self._recent.waits.to_json()),
                 load=load or Load(),
             )

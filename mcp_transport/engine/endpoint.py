@@ -24,6 +24,7 @@ from mcp_transport.engine.call import CallContexts, no_context
 from mcp_transport.engine.call_metrics import CallMetrics
 from mcp_transport.engine.circuit_breakers import CircuitBreakers
 from mcp_transport.engine.clock import Clock, SystemClock
+from mcp_transport.engine.coalescing import SharedContexts
 from mcp_transport.engine.codec import decode
 from mcp_transport.engine.memory_budget import MemoryBudget, Reservation
 from mcp_transport.engine.node import Node, ThreadLimits
@@ -74,8 +75,9 @@ class Endpoint:
     `keys` are the secrets for requests to clients, `session_keys` those for session ids: the first one signs or
     seals, each of them verifies or opens. `principal_without_request` finds the principal of a call that is run
     again. `call_context` builds the context of each call, such as a thread for synchronous code; a call that is run
-    again has no request. `threads` limits such threads. `access` holds the rules of the server's declarations;
-    `step_up` builds the response to a caller without the scopes. `rate_limits` and `throttle` apply to POST and GET.
+    again has no request. `shared_contexts` builds that of a run for several callers. `threads` limits such threads.
+    `access` holds the rules of the server's declarations; `step_up` builds the response to a caller without the
+    scopes. `rate_limits` and `throttle` apply to POST and GET.
     """
 
     def __init__(
@@ -96,10 +98,11 @@ class Endpoint:
         clock: Clock | None = None,
         rate_limits: RateLimits | None = None,
         throttle: Throttle | None = None,
+        shared_contexts: SharedContexts | None = None,
     ) -> None:
         self.kernel, self.backend, self.policy = kernel, backend, policy
         self._keys, self._authenticate, self._clock = keys, authenticate, clock or SystemClock()
-        self._call_context, self._threads = call_context, threads
+        self._call_context, self._threads, self._shared_contexts = call_context, threads, shared_contexts
         self._session_keys, self._principal_without_request = session_keys, principal_without_request
         self.observer, self.call_metrics = observer or Observer(), CallMetrics(self._clock, kernel.has_tool)
         self.breakers = CircuitBreakers(self._clock, self.observer)
@@ -251,6 +254,7 @@ class Endpoint:
             threads=self._threads,
             breakers=self.breakers,
             rate_limiter=self._limiter,
+            shared_contexts=self._shared_contexts,
         )
 
     async def close_session(self, key: str) -> bool:

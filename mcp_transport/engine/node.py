@@ -42,6 +42,7 @@ from mcp_transport.engine.call_metrics import CallMetrics
 from mcp_transport.engine.circuit_breakers import CircuitBreakers
 from mcp_transport.engine.client_requests import ClientRequests
 from mcp_transport.engine.clock import Clock
+from mcp_transport.engine.coalescing import NoSharedContexts, SharedContexts
 from mcp_transport.engine.delivery_checkpoints import DeliveryCheckpoints
 from mcp_transport.engine.expiry import Expiry
 from mcp_transport.engine.log_appender import LogAppender
@@ -101,6 +102,7 @@ class Node(NodeContext):
         threads: ThreadLimits,
         breakers: CircuitBreakers,
         rate_limiter: RateLimiter | None = None,
+        shared_contexts: SharedContexts | None = None,
     ) -> None:
         # The id is set at the first request, after any fork, so that workers do not share it.
         super().__init__(
@@ -113,6 +115,7 @@ class Node(NodeContext):
             call_metrics,
             threads(thread_limit(policy)),
             breakers,
+            shared_contexts or NoSharedContexts(),
         )
         self.session_keys, self.budget, self.call_context = session_keys, budget, call_context
         self._fail_over, self._measure = fail_over, measure
@@ -275,6 +278,7 @@ class Node(NodeContext):
             case Drain():
                 self.tasks.spawn(self.drain())
             case Broadcast():
+                self.shared_runs.forget_all()
                 self.tasks.spawn(self.broadcasts.deliver_missed())
             case CircuitOpened() | CircuitClosed():
                 self.breakers.receive(message, self.kernel.circuit_breaker(message.tool))

@@ -16,6 +16,7 @@ from mcp_transport.engine.admission import Admission
 from mcp_transport.engine.call_metrics import CallMetrics
 from mcp_transport.engine.circuit_breakers import CircuitBreakers
 from mcp_transport.engine.clock import Clock, wait
+from mcp_transport.engine.coalescing import COALESCED_METHODS, SharedContexts, SharedRuns
 from mcp_transport.engine.codec import encode_notification
 from mcp_transport.engine.log_quota import LogQuota
 from mcp_transport.engine.observer import ClusterEvent, Observer
@@ -47,11 +48,14 @@ class NodeContext:
         call_metrics: CallMetrics,
         threads: ConcurrencyLimiter,
         breakers: CircuitBreakers,
+        shared_contexts: SharedContexts,
     ) -> None:
         self.id, self.backend, self.kernel, self.policy, self.clock = id, backend, kernel, policy, clock
         self.observer, self.call_metrics, self.tasks = observer, call_metrics, TaskSet()
         self.admission = Admission(policy, clock, threads, call_metrics.record_wait)
         self.breakers = breakers
+        self.shared_runs, self.shared_contexts = SharedRuns(), shared_contexts
+        self.coalesced_methods = COALESCED_METHODS if policy.coalesce else frozenset[str]()
         self.log_quota = LogQuota(policy, clock.monotonic)
         self.is_checking = False
         """Is it unknown which calls other nodes have taken over, after the lease has lapsed?"""

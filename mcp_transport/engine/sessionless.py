@@ -9,6 +9,7 @@ from typing import Any
 from mcp_transport.domain.principal import Principal
 from mcp_transport.engine.call import Call
 from mcp_transport.engine.clock import wait
+from mcp_transport.engine.coalesced_call import CoalescedCall
 from mcp_transport.engine.codec import encode_notification
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.reply import outcome_reply
@@ -32,6 +33,11 @@ class _ResponseChannel(ClientChannel):
         self._pipe, self._can_stream, self._limit = pipe, can_stream, limit
         self.has_messages = False
         self.output_ready = asyncio.Event()
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether the next notification would wait for the client."""
+        return self._pipe.is_full
 
     async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
         if self._can_stream:
@@ -63,7 +69,8 @@ async def serve(node: Node, request: HTTPRequest, message: Request, principal: P
         node.breakers.refuse(message, limits.circuit_breaker)
     context = node.call_context(request, principal)
     exchange = lambda _: node.exchange(client, channel, Caller(request, principal), message)  # noqa: E731
-    call = Call(
+    kind = CoalescedCall if limits.coalesce or message.method in node.coalesced_methods else Call
+    call = kind(
         node, message, version, request, principal, build_exchange=exchange, call_context=context, limits=limits
     )
     await node.kernel.check_param_headers(message, request.headers, version, call.exchange)

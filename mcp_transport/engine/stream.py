@@ -66,6 +66,11 @@ class Pipe:
         self._ready, self._has_room = asyncio.Event(), asyncio.Event()
         self._ended = False
 
+    @property
+    def is_full(self) -> bool:
+        """Return whether `put` would wait."""
+        return len(self._frames_waiting) >= _PIPE_MAX_FRAMES and not self._ended
+
     async def put(self, frame: bytes) -> None:
         """Add a frame; wait while the queue is full."""
         self._frames_waiting.append(frame)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from mcp.server.elicitation import ElicitationResult, ElicitSchemaModelT
 
+from mcp_transport.kernel.audience import Listener
 from mcp_transport.kernel.call_permits import CallPermit, checked, current_permit, watched
 from mcp_transport.kernel.dispatch_context import Exchange
 from mcp_transport.kernel.errors import (
@@ -56,6 +57,7 @@ __all__ = [
     "Kernel",
     "Lifespan",
     "LimitError",
+    "Listener",
     "MCPError",
     "NoChannel",
     "Refused",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -12,6 +12,7 @@ from mcp.shared.dispatcher import CallOptions
 from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
 
+from mcp_transport.kernel.audience import Audience, Listener, notify_all, report_to_all
 from mcp_transport.kernel.errors import MCPError, NoChannel
 from mcp_transport.kernel.types import Caller, ClientChannel, ClientInfo
 from mcp_transport.protocol.capabilities import all_missing_capabilities, missing_capabilities
@@ -36,6 +37,8 @@ class Exchange:
     """The request's `_meta`."""
     ended: bool = False
     """Has the handler returned? Nothing may follow the response (2026-07-28, streamable-http)."""
+    audience: Audience | None = None
+    """Those that wait for the handler, if it may run for several requests."""
     _progress: float | None = None
     _cancel_requested: anyio.Event | None = None
 
@@ -76,6 +79,8 @@ class Exchange:
         if missing := missing_capabilities(method, params, self.client.capabilities):
             text = f"the client did not declare the {', '.join(missing)} capability that {method} needs"
             raise MCPError(METHOD_NOT_FOUND, text)
+        if self.audience is not None and not self.audience.claim():
+            raise NoChannel(method)
         timeout = (opts or {}).get("timeout")
         try:
             return await self.channel.request(method, params, timeout)
@@ -84,13 +89,37 @@ class Exchange:
 
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
         """Send a notification on the request's own stream."""
-        if not self.ended:
+        if self.ended:
+            return
+        if self.audience is None:
             await self.channel.notify(method, params)
+        elif listeners := self._listeners():
+            await notify_all(listeners, method, params)
+        else:
+            await self.channel.notify(method, params)
+
+    def _listeners(self) -> Sequence[Listener]:
+        """Return the exchanges of all that wait, if those are several."""
+        if self.audience is None:
+            return ()
+        if not (listeners := self.audience.exchanges()) and self.channel.is_full:
+            self.audience.close()  # the handler waits for a client that does not read
+        return listeners
+
+    def for_own_client(self) -> Exchange:
+        """Return an exchange with the same client alone."""
+        own = replace(self, audience=None)
+        own._progress = self._progress
+        return own
 
     async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
         """Report progress if the client requested it and it increased. Raises: ValueError for NaN and infinity."""
         if not math.isfinite(progress) or not math.isfinite(total or 0):
             raise ValueError(f"progress and total must be finite, got {progress} and {total}")
+        if self.audience is not None and (listeners := self._listeners()):
+            if not self.ended:
+                await report_to_all(listeners, progress, total, message)
+            return
         if self.progress_token is None or (self._progress is not None and progress <= self._progress):
             return  # it MUST increase (2025-11-25, basic/utilities/progress)
         self._progress = progress

@@ -76,6 +76,11 @@ class ClientChannel:
     can_request: bool = False
     """Can a request to the client be delivered and its reply received?"""
 
+    @property
+    def is_full(self) -> bool:
+        """Return whether the next notification would wait for the client."""
+        return False
+
     async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
         """Send a notification on the request's own stream, if it has one."""
 
@@ -128,6 +133,12 @@ class CallLimits:
     uses_thread: bool = False
     """Is the tool a synchronous function?"""
     circuit_breaker: CircuitBreaker | None = None
+    read_only: bool = False
+    """Does the tool declare that it changes nothing?"""
+    coalesce: bool = False
+    """Do calls that are the same at the same time share one run?"""
+    shared: bool = False
+    """Also those of different callers?"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ def test_traffic_is_rates_and_shares(busy: None, superuser: APIClient) -> None:
         "protocols": [{"value": "2025-11-25", "calls": 1}],
         "refused": [{"reason": "401", "requests": 1}],
         "opened": 1,
+        "coalesced": 0,
         "running": 1,
         "waiting": 4,
         "threads": 3,

@@ -38,6 +38,7 @@ RIGHT: dict[str, list[Any]] = {
     "MAX_REQUEST_VALUES": [100, 1_000_000],
     "MAX_RESULT_BYTES": [1024, 268_435_456],
     "AUTHENTICATORS": [["user"], ("user", None), [], [{"BACKEND": "user", "OPTIONS": {}}]],
+    "COALESCE": [True, False],
     "CALL_CONTEXT": ["shop.tenants.call_context", None],
     "PREWARM": [["shop.catalogue.load"], ()],
     "RATE_LIMITS": [{}, {"caller": "600/min", "shop.limits.tenant": ["50/s burst 100", "1000/h"]}],

@@ -60,6 +60,7 @@ def test_numbers_are_the_same_after_json() -> None:
         versions={"2025-11-25": 2},
         refused={"404": 1},
         opened=4,
+        coalesced=5,
         waits=histogram(0.2),
         load=Load(running=4, waiting=3, threads=2, lost_threads=1),
     )
@@ -67,8 +68,8 @@ def test_numbers_are_the_same_after_json() -> None:
 
 
 def test_numbers_of_the_previous_release_have_neither_waits_nor_load() -> None:
-    old = ProcessMetrics(opened=4, waits=histogram(0.2), load=Load(waiting=3)).to_json()
-    del old["waits"], old["load"]
+    old = ProcessMetrics(opened=4, coalesced=2, waits=histogram(0.2), load=Load(waiting=3)).to_json()
+    del old["waits"], old["load"], old["coalesced"]
     assert ProcessMetrics.from_json(old) == ProcessMetrics(opened=4)
 
 
@@ -126,7 +127,7 @@ def test_a_histogram_counts_the_calls_within_a_duration() -> None:
 
 
 def counted(*names: str, limit: float = MAX_OPERATIONS) -> Counters:
-    result = Counters(versions=Counter(v=len(names)), refused=Counter({"404": 1}), opened=1)
+    result = Counters(versions=Counter(v=len(names)), refused=Counter({"404": 1}), opened=1, coalesced=3)
     for name in names:
         result.histogram(name, limit).add(0.1)
     return result
@@ -136,10 +137,10 @@ def test_merging_and_subtracting_restores_counters() -> None:
     counters, more = counted("ping", "ping", "add"), counted("ping", "list")
     counters.merge(more)
     assert {name: each.calls for name, each in counters.operations.items()} == {"ping": 3, "add": 1, "list": 1}
-    assert (counters.versions, counters.refused, counters.opened) == ({"v": 5}, {"404": 2}, 2)
+    assert (counters.versions, counters.refused, counters.opened, counters.coalesced) == ({"v": 5}, {"404": 2}, 2, 6)
     counters.subtract(more)
     assert {name: each.calls for name, each in counters.operations.items()} == {"ping": 2, "add": 1}
-    assert (counters.versions, counters.refused, counters.opened) == ({"v": 3}, {"404": 1}, 1)
+    assert (counters.versions, counters.refused, counters.opened, counters.coalesced) == ({"v": 3}, {"404": 1}, 1, 3)
 
 
 def test_further_operations_share_one_histogram() -> None:

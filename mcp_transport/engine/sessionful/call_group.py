@@ -7,6 +7,7 @@ from collections.abc import Sequence, Set
 
 from mcp_transport.engine.call import Call
 from mcp_transport.engine.clock import wait
+from mcp_transport.engine.coalesced_call import CoalescedCall
 from mcp_transport.engine.reply import batch_error, cancelled_response, complete_reply, outcome_reply
 from mcp_transport.engine.session_channel import CallChannel
 from mcp_transport.engine.sessionful.request_context import SessionRequest
@@ -64,7 +65,9 @@ class CallGroup:
     def _start(self) -> None:
         context, node = self._context, self._node
         for request in self._requests:
-            call = Call(
+            limits = node.kernel.limits(request)
+            kind = CoalescedCall if limits.coalesce or request.method in node.coalesced_methods else Call
+            call = kind(
                 node,
                 request,
                 context.session.protocol_version,
@@ -72,7 +75,7 @@ class CallGroup:
                 context.principal,
                 build_exchange=self._exchange,
                 call_context=node.call_context(context.sent_request, context.principal),
-                limits=node.kernel.limits(request),
+                limits=limits,
                 writer=self._writer,
             )
             self._calls.append(call)

@@ -271,6 +271,12 @@ TRAFFIC: Final[tuple[Field[TrafficSummary], ...]] = (
         "caller reached the session limit.",
     ),
     Field("opened", _("Sessions opened"), kinds.COUNT),
+    Field(
+        "coalesced",
+        _("Requests coalesced"),
+        kinds.COUNT,
+        note="Those that were answered by the run of an equal one.",
+    ),
     Field("running", _("Requests running"), kinds.COUNT, attrgetter("load.running"), "Requests that run."),
     *_load("load"),
     Field(
@@ -298,7 +304,7 @@ def _sample(traffic: TrafficSummary) -> str:
 
 
 _TRAFFIC_ROWS: Final[tuple[Field[TrafficSummary], ...]] = (
-    *pick(TRAFFIC, "calls", "calls_per_second", "p95", "error_rate", "opened"),
+    *pick(TRAFFIC, "calls", "calls_per_second", "p95", "error_rate", "opened", "coalesced"),
     *pick(TRAFFIC, "running", "waiting", "waited", "wait_p95", "threads", "lost_threads"),
     Field("sampled", _("Sampled from"), kinds.TEXT, _sample),
 )
