@@ -23,7 +23,7 @@
 #   make bench-quick                         the same in one short round
 #   make bench-client                        compare the client with the SDK's own, in paired rounds
 #   make bench-paired OTHER=/path            compare this checkout with another one, round by round
-#   make bench-load [SECONDS=30] [LOAD_ARGS="--short"]    overload a server, with its limits and without: ten minutes
+#   make bench-load [SECONDS=30] [LOAD_ARGS="--short"]    overload a server, with its limits and without: twelve minutes
 #   make screenshots                         take the documentation's pictures of the admin anew
 #   make dist                                build what a release publishes, into dist/
 #   make requirements                        write requirements.txt anew, from pyproject.toml
@@ -184,6 +184,7 @@ bench-paired: $(INSTALLED) servers
 bench-load: SECONDS = 30
 bench-load: $(INSTALLED) servers
 	@$(BIN)/python -m tests.bench.overload --seconds $(SECONDS) --output .bench/load $(LOAD_ARGS)
+	@$(BIN)/python -m tests.bench.less_work --output .bench/load/less_work.md
 
 screenshots: $(INSTALLED) browser
 	@$(BIN)/python -m tests.browser.screenshots

@@ -10,6 +10,9 @@ from typing import Any
 
 from mcp_transport import tool
 from tests.bench.overload.capacity import ASYNC_PLACES, ASYNC_SECONDS, SYNC_SECONDS
+from tests.bench.overload.site import counting
+
+__all__ = ["counting"]
 
 _LIMITED: dict[str, Any] = {}
 if os.environ.get("BENCH_TOOL_LIMIT"):

@@ -1,0 +1,1 @@
+"""How much less work coalescing, batching and circuit breakers leave to a server."""
