@@ -65,7 +65,7 @@ async def test_what_waits_and_each_refusal_by_a_limit_are_counted(serve: Serve, 
 async def test_threads_are_counted_while_their_functions_run_and_as_lost_after_their_calls(serve: Serve) -> None:
     entered, leave = threading.Event(), threading.Event()
 
-    @tool(timeout=0.01)
+    @tool(timeout=1.0)
     def stuck() -> str:
         entered.set()
         leave.wait(20)

@@ -137,7 +137,7 @@ KEEPS = document(
 )
 WITH_ID, WITHOUT_ID = stream("id: 1\ndata:\n\n"), stream(": nothing\n\n")
 RESUMED = stream(f"id: 2\ndata: {message(**DONE)}\n\n")
-RATHER_SOON: dict[str, Any] = {"deadline": 1.0, "attempt_timeout": 0.3}
+RATHER_SOON: dict[str, Any] = {"deadline": 3.0, "attempt_timeout": 1.0}
 ROWS = {first: (safe, other) for first, safe, other in table(PAGE, "What happens")}
 
 
