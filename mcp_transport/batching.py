@@ -18,7 +18,15 @@ from weakref import WeakKeyDictionary
 from mcp_transport.domain.metrics import Histogram
 from mcp_transport.exceptions import DefinitionError
 
-__all__ = ["Batch", "BatchCounts", "BatchFailed", "BatchMetrics", "Batcher", "checked_results"]
+__all__ = [
+    "Batch",
+    "BatchCounts",
+    "BatchFailed",
+    "BatchMetrics",
+    "Batcher",
+    "checked_results",
+    "observe_batches",
+]
 
 _ItemT = TypeVar("_ItemT")
 
@@ -67,6 +75,14 @@ class BatchCounts:
     """How long each call has waited for its batch to run."""
 
 
+_observers: Final[list[Callable[[int], None]]] = []
+
+
+def observe_batches(record: Callable[[int], None]) -> None:
+    """Have `record` called with the number of calls of each batch of this process, in place of an earlier one."""
+    _observers[:] = [record]
+
+
 class BatchMetrics:
     """Counts the batches of one tool; thread-safe, since each event loop of a process has batches of its own."""
 
@@ -79,6 +95,8 @@ class BatchMetrics:
             self._sizes[len(waits)] += 1
             for seconds in waits:
                 self._waits.add(seconds)
+        for record in _observers:
+            record(len(waits))
 
     def counts(self) -> BatchCounts:
         """Return a copy of the counts."""

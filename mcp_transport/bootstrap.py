@@ -130,6 +130,7 @@ def _settings_error() -> str:
 
 
 def _build_endpoint() -> Endpoint:
+    from mcp_transport.batching import observe_batches
     from mcp_transport.call_context import SharedContexts, call_contexts, project_context
     from mcp_transport.engine.endpoint import Endpoint
     from mcp_transport.engine.observer import Observer
@@ -139,7 +140,7 @@ def _build_endpoint() -> Endpoint:
     from mcp_transport.threads import thread_limiter
 
     authenticator, clock = _cached_authentication(), SteadyClock() if backend_name() == "memory" else SystemClock()
-    return Endpoint(
+    built = Endpoint(
         Kernel(configured_server(), fast=conf.get("FAST_PATH")),
         build_backend(clock),
         conf.policy(),
@@ -157,6 +158,8 @@ def _build_endpoint() -> Endpoint:
         throttle=build_throttle(),
         shared_contexts=SharedContexts(project_context()),
     )
+    observe_batches(built.call_metrics.record_batch)
+    return built
 
 
 def _cached_authentication() -> Authentication:

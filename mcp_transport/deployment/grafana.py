@@ -104,7 +104,7 @@ def _panels(d: Deployment) -> list[_Panel]:
             {"{{reason}}": f"sum by (reason) ({_rate('refused_total')})"},
             "By HTTP status or limit; room: idle sessions evicted because their caller reached its session limit.",
         ),
-        *_breaker_panels(),
+        *_load_panels(),
         _Panel("Sessions opened", "reqps", {"opened": f"sum({_rate('sessions_opened_total')})"}),
         _Panel("Sessions", "none", {"live": f"max({_selector('sessions')})"}, "All sessions of the store."),
         *_panels_by_node(d),
@@ -125,8 +125,16 @@ def _panels(d: Deployment) -> list[_Panel]:
     ]
 
 
-def _breaker_panels() -> list[_Panel]:
+def _load_panels() -> list[_Panel]:
+    batches = f"sum by (tool) ({_rate('batch_calls_count')})"
     return [
+        _Panel("Requests coalesced", "reqps", {"coalesced": f"sum({_rate('coalesced_total')})"}),
+        _Panel(
+            "Calls in a batch",
+            "none",
+            {"{{tool}}": f"sum by (tool) ({_rate('batch_calls_sum')}) / {batches}"},
+            "Of each batched tool, on average.",
+        ),
         _Panel(
             "Circuit breakers",
             "none",

@@ -122,6 +122,8 @@ class Counters:
     """New sessions."""
     coalesced: int = 0
     """Requests that were answered by the run of an equal one."""
+    batches: Counter[str] = field(default_factory=Counter)
+    """How many "batches" of calls ran, and how many "calls" these had."""
     waits: Histogram = field(default_factory=Histogram)
     """How long calls have waited until they could run, without those that ran at once."""
 
@@ -146,6 +148,7 @@ class Counters:
         self.refused.update(other.refused)
         self.opened += other.opened
         self.coalesced += other.coalesced
+        self.batches.update(other.batches)
         self.waits.merge(other.waits)
 
     def subtract(self, other: Counters) -> None:
@@ -158,6 +161,7 @@ class Counters:
         self.refused = self.refused - other.refused
         self.opened -= other.opened
         self.coalesced -= other.coalesced
+        self.batches = self.batches - other.batches
         self.waits.subtract(other.waits)
 
 
@@ -217,6 +221,7 @@ class ProcessMetrics:
     """New sessions."""
     coalesced: int = 0
     """Requests that were answered by the run of an equal one."""
+    batches: Mapping[str, int] = field(default_factory=dict)
     waits: Histogram = field(default_factory=Histogram)
     """How long calls have waited until they could run, without those that ran at once."""
     load: Load = Load()
@@ -233,6 +238,7 @@ class ProcessMetrics:
             "refused": dict(self.refused),
             "opened": self.opened,
             "coalesced": self.coalesced,
+            "batches": dict(self.batches),
             "waits": self.waits.to_json(),
             "load": self.load.to_json(),
             "breakers": [record.to_json() for record in self.breakers],
@@ -249,6 +255,7 @@ class ProcessMetrics:
             opened=_count(value["opened"]),
             # These are absent in the metrics of the previous release.
             coalesced=_count(value.get("coalesced", 0)),
+            batches={str(name): _count(count) for name, count in value.get("batches", {}).items()},
             waits=Histogram.from_json(value["waits"]) if "waits" in value else Histogram(),
             load=Load.from_json(value.get("load", (0, 0, 0, 0))),
             breakers=tuple(BreakerRecord.from_json(item) for item in value.get("breakers", ())),
@@ -285,6 +292,7 @@ class TrafficSummary:
     refused: Mapping[str, int] = field(default_factory=dict)
     opened: int = 0
     coalesced: int = 0
+    batches: Mapping[str, int] = field(default_factory=dict)
     waits: Histogram = field(default_factory=Histogram)
     load: Load = Load()
     """At the moment."""
@@ -315,6 +323,7 @@ def aggregate(processes: Iterable[ProcessMetrics]) -> TrafficSummary:
         refused=dict(sorted(counts.refused.items())),
         opened=counts.opened,
         coalesced=counts.coalesced,
+        batches=dict(counts.batches),
         waits=counts.waits,
         load=sum((item.load for item in metrics), Load()),
         breakers=merge_records(record for item in metrics for record in item.breakers),

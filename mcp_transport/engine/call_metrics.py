@@ -74,6 +74,11 @@ class CallMetrics:
         with self._lock:
             self._count_pending().opened += 1
 
+    def record_batch(self, calls: int) -> None:
+        """Count a batch of so many calls."""
+        with self._lock:
+            self._count_pending().batches.update({"batches": 1, "calls": calls})
+
     def process_metrics(self, streams: int, load: Load | None = None) -> ProcessMetrics:
         """Return the counts of the latest intervals; the process holds `streams` and has this `load` now."""
         with self._lock:
@@ -86,6 +91,7 @@ class CallMetrics:
                 refused=dict(self._recent.refused),
                 opened=self._recent.opened,
                 coalesced=self._recent.coalesced,
+                batches=dict(self._recent.batches),
                 waits=Histogram.from_json(self._recent.waits.to_json()),
                 load=load or Load(),
             )

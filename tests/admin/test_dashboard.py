@@ -180,7 +180,7 @@ def test_charts_have_the_oldest_first_and_their_table_the_newest() -> None:
 def test_nothing_is_nothing() -> None:
     nothing = Dashboard(overview=Overview(), traffic=aggregate([]), nodes=())
     counts = Counter({name: len(found) for name, found in rows(nothing).items()})
-    assert +counts == {"summary": 17}
+    assert +counts == {"summary": 19}
     assert dict(rows(nothing)["summary"])["Error rate"] == "-"
     assert nothing.points() == []
 

@@ -44,6 +44,8 @@ def test_traffic_is_rates_and_shares(busy: None, superuser: APIClient) -> None:
         "refused": [{"reason": "401", "requests": 1}],
         "opened": 1,
         "coalesced": 0,
+        "batched": 0,
+        "batches": 0,
         "running": 1,
         "waiting": 4,
         "threads": 3,

@@ -635,6 +635,7 @@ async def test_batches_are_counted(serve: Serve, runs: list[list[int]]) -> None:
     assert sizes["mcp_transport_batch_calls_bucket", "2.0"] == 0
     assert sizes["mcp_transport_batch_calls_bucket", "5.0"] == sizes["mcp_transport_batch_calls_count", None] == 2
     assert sizes["mcp_transport_batch_calls_sum", None] == 6
+    assert serve().call_metrics.since_start().batches == {"batches": 2, "calls": 6}
     waits = {item.name: item.value for item in families["mcp_transport_batch_wait_seconds"].samples}
     assert waits["mcp_transport_batch_wait_seconds_count"] == 6
 

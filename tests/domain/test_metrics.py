@@ -61,6 +61,7 @@ def test_numbers_are_the_same_after_json() -> None:
         refused={"404": 1},
         opened=4,
         coalesced=5,
+        batches={"batches": 2, "calls": 9},
         waits=histogram(0.2),
         load=Load(running=4, waiting=3, threads=2, lost_threads=1),
     )
@@ -68,8 +69,10 @@ def test_numbers_are_the_same_after_json() -> None:
 
 
 def test_numbers_of_the_previous_release_have_neither_waits_nor_load() -> None:
-    old = ProcessMetrics(opened=4, coalesced=2, waits=histogram(0.2), load=Load(waiting=3)).to_json()
-    del old["waits"], old["load"], old["coalesced"]
+    old = ProcessMetrics(
+        opened=4, coalesced=2, batches={"calls": 1}, waits=histogram(0.2), load=Load(waiting=3)
+    ).to_json()
+    del old["waits"], old["load"], old["coalesced"], old["batches"]
     assert ProcessMetrics.from_json(old) == ProcessMetrics(opened=4)
 
 
@@ -127,7 +130,9 @@ def test_a_histogram_counts_the_calls_within_a_duration() -> None:
 
 
 def counted(*names: str, limit: float = MAX_OPERATIONS) -> Counters:
-    result = Counters(versions=Counter(v=len(names)), refused=Counter({"404": 1}), opened=1, coalesced=3)
+    result = Counters(
+        versions=Counter(v=len(names)), refused=Counter({"404": 1}), opened=1, coalesced=3, batches=Counter(calls=2)
+    )
     for name in names:
         result.histogram(name, limit).add(0.1)
     return result
@@ -138,9 +143,11 @@ def test_merging_and_subtracting_restores_counters() -> None:
     counters.merge(more)
     assert {name: each.calls for name, each in counters.operations.items()} == {"ping": 3, "add": 1, "list": 1}
     assert (counters.versions, counters.refused, counters.opened, counters.coalesced) == ({"v": 5}, {"404": 2}, 2, 6)
+    assert counters.batches == {"calls": 4}
     counters.subtract(more)
     assert {name: each.calls for name, each in counters.operations.items()} == {"ping": 2, "add": 1}
     assert (counters.versions, counters.refused, counters.opened, counters.coalesced) == ({"v": 3}, {"404": 1}, 1, 3)
+    assert counters.batches == {"calls": 2}
 
 
 def test_further_operations_share_one_histogram() -> None:

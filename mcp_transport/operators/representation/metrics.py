@@ -256,6 +256,10 @@ def _counts_of(attribute: str) -> Callable[[TrafficSummary], list[_Count]]:
     return lambda traffic: [_Count(traffic, *item) for item in getattr(traffic, attribute).items()]
 
 
+def _in_batches(name: str) -> Callable[[TrafficSummary], int]:
+    return lambda traffic: traffic.batches.get(name, 0)
+
+
 TRAFFIC: Final[tuple[Field[TrafficSummary], ...]] = (
     Field("processes", _("Processes"), kinds.COUNT),
     Field("seconds", _("Seconds"), kinds.NUMBER, note="The length of the period that ends now."),
@@ -277,6 +281,8 @@ TRAFFIC: Final[tuple[Field[TrafficSummary], ...]] = (
         kinds.COUNT,
         note="Those that were answered by the run of an equal one.",
     ),
+    Field("batched", _("Calls batched"), kinds.COUNT, _in_batches("calls"), "Calls that ran in batches."),
+    Field("batches", _("Batches"), kinds.COUNT, _in_batches("batches"), "How many batches these calls were."),
     Field("running", _("Requests running"), kinds.COUNT, attrgetter("load.running"), "Requests that run."),
     *_load("load"),
     Field(
@@ -304,7 +310,7 @@ def _sample(traffic: TrafficSummary) -> str:
 
 
 _TRAFFIC_ROWS: Final[tuple[Field[TrafficSummary], ...]] = (
-    *pick(TRAFFIC, "calls", "calls_per_second", "p95", "error_rate", "opened", "coalesced"),
+    *pick(TRAFFIC, "calls", "calls_per_second", "p95", "error_rate", "opened", "coalesced", "batched", "batches"),
     *pick(TRAFFIC, "running", "waiting", "waited", "wait_p95", "threads", "lost_threads"),
     Field("sampled", _("Sampled from"), kinds.TEXT, _sample),
 )
