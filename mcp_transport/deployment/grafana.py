@@ -135,6 +135,8 @@ def _load_panels() -> list[_Panel]:
             {"{{tool}}": f"sum by (tool) ({_rate('batch_calls_sum')}) / {batches}"},
             "Of each batched tool, on average.",
         ),
+        _Panel("Batches", "reqps", {"{{tool}}": batches}),
+        _Panel("p95 wait for a batch", "s", {"{{tool}}": _p95("tool", metric="batch_wait_seconds")}),
         _Panel(
             "Circuit breakers",
             "none",

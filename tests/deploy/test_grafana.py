@@ -54,7 +54,7 @@ def test_promtool_can_read_every_query(tmp_path: Path) -> None:
 def test_every_metric_is_shown_and_no_other_one() -> None:
     shown = set(re.findall(r"mcp_transport_\w+", " ".join(queries())))
     metrics = {
-        family.name: {family.name, *(family.name + end for end in ("_total", "_bucket", "_count"))}
+        family.name: {family.name, *(family.name + end for end in ("_total", "_bucket", "_count", "_sum"))}
         for family in _metric_families(None)
     }
     assert shown <= set().union(*metrics.values())

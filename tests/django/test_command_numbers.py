@@ -40,6 +40,7 @@ DEPLOYED = (
     "--http-port",
     "--https-port",
     "--haproxy-metrics-port",
+    "--cron-replicas",
 )
 
 

@@ -79,9 +79,10 @@ class Node(Process):
         if self.server == "uvicorn" and "Uvicorn running on" not in self.fresh_log:  # the port may be somebody else's
             return False
         try:
-            _opener.open(f"http://{LOOPBACK}:{self.port}/healthz", timeout=ANSWER_SECONDS).close()
+            _opener.open(f"http://{LOOPBACK}:{self.port}/readyz", timeout=ANSWER_SECONDS).close()
         except urllib.error.HTTPError as error:
-            error.close()  # it answers, whatever it says
+            with error:  # it answers, whatever else it says
+                return b"warming up" not in error.read()
         except OSError:
             return False
         return True

@@ -54,7 +54,13 @@ class Program:
         self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], output: BinaryIO, pass_fds: Sequence[int]
     ) -> None:
         """Start a command that `can_start` allows, in a process group of its own; `output` takes all it prints."""
-        request = {"arguments": list(command[2:]), "folder": str(cwd), "environment": dict(env), "files": [*pass_fds]}
+        request: dict[str, Any] = {
+            "arguments": list(command[2:]),
+            "folder": str(cwd),
+            "environment": dict(env),
+            "files": [*pass_fds],
+        }
+        request["ignores_interrupts"] = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as a program inherits it
         self._status, its_status = os.pipe2(os.O_CLOEXEC)
         try:
             self.pid = _parent().fork(request, [output.fileno(), its_status, *pass_fds])
@@ -186,6 +192,7 @@ def _become(request: Mapping[str, Any], files: Sequence[int]) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
+    signal.signal(signal.SIGINT, signal.SIG_IGN if request["ignores_interrupts"] else signal.default_int_handler)
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
