@@ -27,6 +27,9 @@ class Node(Process):
 
     role = "node"
 
+    asked_first = "/readyz"
+    """Answers once its process is warm."""
+
     def __init__(
         self,
         server: str = "daphne",
@@ -79,7 +82,7 @@ class Node(Process):
         if self.server == "uvicorn" and "Uvicorn running on" not in self.fresh_log:  # the port may be somebody else's
             return False
         try:
-            _opener.open(f"http://{LOOPBACK}:{self.port}/readyz", timeout=ANSWER_SECONDS).close()
+            _opener.open(f"http://{LOOPBACK}:{self.port}{self.asked_first}", timeout=ANSWER_SECONDS).close()
         except urllib.error.HTTPError as error:
             with error:  # it answers, whatever else it says
                 return b"warming up" not in error.read()
