@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.node import Node
+from tests.support.node import WarmNode
 from tests.support.processes import start_all, stop_all
 from tests.support.programs import need
 from tests.support.redis.server import RedisServer
@@ -16,7 +16,7 @@ SITE = "tests.deploy.showcase"
 
 
 @pytest.fixture(scope="session")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Node]]:
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[WarmNode]]:
     """Run three nodes on one Redis, shared by all tests; no test may kill them."""
     need("redis-server")
     variables = {
@@ -25,7 +25,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Node]]:
     }
     with RedisServer() as redis:
         nodes = [
-            Node(
+            WarmNode(
                 server,
                 settings=f"{SITE}.settings",
                 application=f"{SITE}.asgi:application",

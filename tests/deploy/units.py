@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mcp_transport.deployment import Deployment, generate
-from tests.support.node import Node
+from tests.support.node import WarmNode
 
 Lines = dict[str, list[str]]
 """`Section.Key`: the values of all its lines."""
@@ -34,11 +34,11 @@ def node(deployment: Deployment, port: int | str = "%i") -> Lines:
     return parsed(generate("systemd", deployment)[f"{deployment.name}@.service"].replace("%i", str(port)))
 
 
-class Unit(Node):
+class Unit(WarmNode):
     """A node started by the command line of its unit."""
 
     def __init__(self, deployment: Deployment, variables: Mapping[str, str], name: str) -> None:
-        super().__init__("daphne", environment=variables, name=name)  # which only waits for /healthz
+        super().__init__("daphne", environment=variables, name=name)  # which only waits for /readyz
         self.deployment = deployment
 
     @contextmanager

@@ -146,7 +146,8 @@ async def test_the_body_says_which_function_fails_and_not_why(
     FAILURES.append(ValueError("the password is 1234"))
     await ready()
     await until_ready(because("warming up: PREWARM[0] failed, and is tried again"))
-    assert "the password is 1234" in caplog.text
+    assert "raise FAILURES.pop()" in caplog.text, "the log has the traceback"
+    assert "the password is 1234" not in caplog.text
     assert len(SEEN) == 1, "the next function waits for this one"
 
 

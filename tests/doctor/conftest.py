@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.node import Node
+from tests.support.node import Node, WarmNode
 from tests.support.processes import start_all, stop_all
 from tests.support.programs import need
 from tests.support.redis.server import RedisServer
@@ -17,9 +17,9 @@ PAGES = "https://app.example"
 LOCAL = json.dumps({"BACKEND": "django.core.cache.backends.locmem.LocMemCache"})
 
 
-def node(server: str, mcp: Mapping[str, Any], **variables: str) -> Node:
+def node(server: str, mcp: Mapping[str, Any], **variables: str) -> WarmNode:
     settings = {"ALLOWED_ORIGINS": [PAGES], "DRAIN_SECONDS": 0, **mcp}
-    return Node(
+    return WarmNode(
         server,
         settings="tests.doctor.settings",
         application="tests.support.cluster.site.asgi:application",

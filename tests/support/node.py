@@ -27,8 +27,7 @@ class Node(Process):
 
     role = "node"
 
-    asked_first = "/readyz"
-    """Answers once its process is warm."""
+    asked_first = "/healthz"
 
     def __init__(
         self,
@@ -89,3 +88,9 @@ class Node(Process):
         except OSError:
             return False
         return True
+
+
+class WarmNode(Node):
+    """A node that has started when it is ready, for load balancers that ask."""
+
+    asked_first = "/readyz"

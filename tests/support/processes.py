@@ -31,6 +31,7 @@ TICK_SECONDS = 0.02
 # Below the range that outgoing connections take theirs from: none of them can sit on the port of a server that was
 # killed and is to come back. The ports 10,000 above, Redis Cluster's own, are below that range, too.
 PORTS = range(12_000, 22_000)
+_given: set[int] = set()  # some thousand in a whole run
 
 
 class StartError(Exception):
@@ -50,10 +51,11 @@ def program(name: str) -> str:
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on."""
+    """Return a port of the loopback interface that nobody listens on, another one each time."""
     while True:
         port = random.choice(PORTS)  # noqa: S311
-        if is_free(port):
+        if port not in _given and is_free(port):
+            _given.add(port)
             return port
 
 

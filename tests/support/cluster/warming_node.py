@@ -33,8 +33,6 @@ WorkerWithoutLifespan = type(
 class Warming(Node):
     """A node of daphne, uvicorn, or gunicorn with uvicorn's worker; with the site's PREWARM it waits for `open`."""
 
-    asked_first = "/healthz"
-
     def __init__(
         self,
         server: str,
