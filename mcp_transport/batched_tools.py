@@ -14,18 +14,16 @@ from mcp_transport.batch_signatures import BatchSignature, batch_signature
 from mcp_transport.batching import Batch, Batcher, BatchFailed, BatchMetrics, checked_results
 from mcp_transport.function_adapter import adapt, definition_error, qualified_name
 from mcp_transport.kernel import MCPError, convert_context
+from mcp_transport.protocol.headers import CORRELATION_HEADERS
 from mcp_transport.serialization import to_wire, to_wire_async
 from mcp_transport.threads import neutral_context, thread_like_current
 
 __all__ = ["adapt_tool", "batch_metrics"]
 
-# Headers in which the requests of one batch may differ: those of the message itself, and of traces.
-_OF_ONE_REQUEST: Final = frozenset(
-    {
-        *("content-length", "idempotency-key", "last-event-id", "mcp-method", "mcp-name"),
-        *("traceparent", "tracestate", "baggage", "x-request-id", "x-correlation-id", "x-amzn-trace-id"),
-    }
-)
+# Headers in which the requests of one batch may differ; those of the message itself are among them.
+_OF_ONE_REQUEST: Final = CORRELATION_HEADERS | {
+    *("content-length", "idempotency-key", "last-event-id", "mcp-method", "mcp-name"),
+}
 _OF_ARGUMENTS: Final = "mcp-param-"
 
 _Item = tuple[Any, SDKContext[Any, Any]]

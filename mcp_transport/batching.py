@@ -75,12 +75,13 @@ class BatchCounts:
     """How long each call has waited for its batch to run."""
 
 
-_observers: Final[list[Callable[[int], None]]] = []
+_record: Callable[[int], None] | None = None
 
 
 def observe_batches(record: Callable[[int], None]) -> None:
     """Have `record` called with the number of calls of each batch of this process, in place of an earlier one."""
-    _observers[:] = [record]
+    global _record
+    _record = record
 
 
 class BatchMetrics:
@@ -95,8 +96,8 @@ class BatchMetrics:
             self._sizes[len(waits)] += 1
             for seconds in waits:
                 self._waits.add(seconds)
-        for record in _observers:
-            record(len(waits))
+        if _record is not None:
+            _record(len(waits))
 
     def counts(self) -> BatchCounts:
         """Return a copy of the counts."""

@@ -120,10 +120,11 @@ def _breaker_metrics(served: Endpoint | None) -> Iterator[core.Metric]:
     )
     opened = core.CounterMetricFamily("mcp_transport_circuit_breaker_opened", "Openings.", labels=["tool"])
     refused = core.CounterMetricFamily("mcp_transport_circuit_breaker_refused", "Refused calls.", labels=["tool"])
-    for tool, current in served.breakers.states().items() if served else ():
-        state.add_metric([tool], list(BreakerState).index(current))
-        opened.add_metric([tool], served.breakers.opened[tool] if served else 0)
-        refused.add_metric([tool], served.breakers.refused[tool] if served else 0)
+    if served is not None:
+        for tool, current in served.breakers.states().items():
+            state.add_metric([tool], list(BreakerState).index(current))
+            opened.add_metric([tool], served.breakers.opened[tool])
+            refused.add_metric([tool], served.breakers.refused[tool])
     yield from (state, opened, refused)
 
 
@@ -167,8 +168,7 @@ def _batch_metrics(counts: dict[str, BatchCounts]) -> Iterator[core.Metric]:
         within = [(repr(float(bound)), sum(n for size, n in calls if size <= bound)) for bound in _BOUNDS_CALLS]
         within.append(("+Inf", counted.sizes.total()))
         sizes.add_metric([tool], within, sum(size * n for size, n in calls))
-        buckets = [(repr(bound), counted.waits.count_within(bound)) for bound in _BOUNDS_SECONDS]
-        waits.add_metric([tool], [*buckets, ("+Inf", counted.waits.calls)], counted.waits.seconds)
+        waits.add_metric([tool], _buckets(counted.waits), counted.waits.seconds)
     yield from (sizes, waits)
 
 

@@ -19,6 +19,7 @@ from mcp_transport.exceptions import DefinitionError
 from mcp_transport.kernel import explain, header_annotation_fault, listing_fault, output_schema, tool_name_fault
 from mcp_transport.parameters import translated
 from mcp_transport.signatures import definition_error
+from mcp_transport.tool_limits import TOOL_LIMITS
 
 __all__ = [
     "HINTS",
@@ -43,9 +44,8 @@ _OPTIONS: Final = {
 _ACCESS: Final = ("atomic", "permission", "scopes", "visible")
 HINTS: Final = ("read_only", "destructive", "idempotent", "open_world")
 """The options of `@tool` that are hints."""
-_LIMITS: Final = ("max_concurrency", "timeout", "max_result_bytes", "rate_limit", "circuit_breaker")
 _OWN_OPTIONS: Final = {
-    "tool": (*HINTS, "input_schema", "durable", "batch", *_LIMITS, *_ACCESS),
+    "tool": (*HINTS, "input_schema", "durable", "batch", "rate_limit", *TOOL_LIMITS, *_ACCESS),
     "prompt": _ACCESS,
     "resource": _ACCESS,
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Coroutine, Iterable
 from functools import wraps
@@ -10,6 +9,8 @@ from typing import Any, Concatenate, Final, ParamSpec
 
 from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.options import get_content_type_for_model
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
@@ -30,8 +31,6 @@ from mcp_transport.operators.records import SessionDetail
 from mcp_transport.operators.representation.formats import pretty_json
 
 __all__ = ["SessionAdmin"]
-
-logger = logging.getLogger(__name__)
 
 _SELECTED: Final = "_selected_action"
 _KEY: Final = re.compile(r"[A-Z2-7]{26}")
@@ -257,7 +256,14 @@ class SessionAdmin(admin.ModelAdmin):
             return HttpResponseNotAllowed(["POST"])
         tool = request.POST.get("tool", "")[:_MAX_TOOL_NAME]
         async_to_sync(service.reset_circuit_breaker)(tool)
-        logger.info("user %s reset the circuit breaker of %r", request.user.pk, tool)
+        user: Any = request.user  # who has a permission is no anonymous user
+        LogEntry.objects.create(
+            user=user,
+            content_type_id=get_content_type_for_model(self.model).pk,
+            object_repr=tool,
+            action_flag=CHANGE,
+            change_message=str(_("Reset the circuit breaker.")),
+        )
         messages.success(request, _("The circuit breaker of “%(tool)s” is being reset.") % {"tool": tool})
         return HttpResponseRedirect(self._address("dashboard"))
 

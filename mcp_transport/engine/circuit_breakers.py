@@ -58,7 +58,7 @@ class CircuitBreakers:
     def check(self, request: Request, breaker: CircuitBreaker) -> None:
         """Check that a call may run. Raises: Overloaded."""
         tool = _tool(request)
-        seconds = self._circuit(tool, breaker).seconds_refused(breaker, self._clock.monotonic())
+        seconds = self._circuit(tool).seconds_refused(breaker, self._clock.monotonic())
         if seconds:
             raise self._refusal(tool, seconds)
 
@@ -66,7 +66,7 @@ class CircuitBreakers:
         """Return the permit of a call, which is that of the running task from now on. Raises: Overloaded."""
         tool, now = _tool(request), self._clock.monotonic()
         with self._lock:
-            circuit, permit = self._circuit(tool, breaker).enter(breaker, now)
+            circuit, permit = self._circuit(tool).enter(breaker, now)
             self._circuits[tool] = breaker, circuit
         if permit is None:
             raise self._refusal(tool, circuit.seconds_refused(breaker, now))
@@ -76,7 +76,7 @@ class CircuitBreakers:
 
     def check_permit(self, tool: str, breaker: CircuitBreaker, permit: Permit) -> None:
         """Check that a call which has waited may begin. Raises: Overloaded."""
-        circuit = self._circuit(tool, breaker)
+        circuit = self._circuit(tool)
         if circuit.has_ended(permit):
             raise self._refusal(tool, circuit.seconds_refused(breaker, self._clock.monotonic()))
 
@@ -84,7 +84,7 @@ class CircuitBreakers:
         """Count the result of a call; report and send it if its circuit opens or closes."""
         now = self._clock.monotonic()
         with self._lock:
-            before = self._circuit(tool, breaker)
+            before = self._circuit(tool)
             after = before.settle(breaker, permit, result, now)
             self._circuits[tool] = breaker, after
             has_opened, has_closed = before.is_closed > after.is_closed, before.is_closed < after.is_closed
@@ -103,7 +103,7 @@ class CircuitBreakers:
             return
         now = self._clock.monotonic()
         with self._lock:
-            circuit = self._circuit(message.tool, breaker)
+            circuit = self._circuit(message.tool)
             if isinstance(message, CircuitOpened):
                 circuit = circuit.opened_elsewhere(breaker, message.seconds, now)
             else:
@@ -136,7 +136,7 @@ class CircuitBreakers:
             if not circuit.is_closed
         )
 
-    def _circuit(self, tool: str, breaker: CircuitBreaker) -> Circuit:
+    def _circuit(self, tool: str) -> Circuit:
         return self._circuits[tool][1] if tool in self._circuits else Circuit()
 
     def _refusal(self, tool: str, seconds: float) -> Overloaded:

@@ -11,6 +11,7 @@ import orjson
 
 from mcp_transport.domain.principal import Principal
 from mcp_transport.kernel import Exchange
+from mcp_transport.protocol.headers import CORRELATION_HEADERS
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import LIGHT_METHODS, Outcome, Request, is_request_id
 
@@ -36,13 +37,8 @@ COALESCED_METHODS: Final = frozenset(
 READING_METHODS: Final = COALESCED_METHODS | LIGHT_METHODS | {"completion/complete"}
 """The methods that change nothing which another request reads."""
 
-# What differs in each request and says nothing about its caller: lengths, and the names of requests and traces.
-_OWN_HEADERS: Final = frozenset(
-    {
-        *("content-length", "idempotency-key", "traceparent", "tracestate"),
-        *("x-request-id", "x-correlation-id", "x-amzn-trace-id", "x-cloud-trace-context", "cf-ray"),
-    }
-)
+# What differs in each request and says nothing about its caller.
+_OWN_HEADERS: Final = CORRELATION_HEADERS | {"content-length", "idempotency-key"}
 _TRACE: Final = ("traceparent", "tracestate")
 
 Key = tuple[Hashable, ...]
@@ -92,16 +88,12 @@ class SharedRun:
         """Does the run wait for a place among those of its caller?"""
         self.key: Key | None = None
 
-    def waiters(self) -> list[Waiter]:
-        """Return the requests that still wait."""
-        return [*self.followers] if self.has_left else [self.leader, *self.followers]
-
     def close(self) -> None:
         """Let no further request join."""
         self._runs.remove(self)
 
     def leave(self, waiter: Waiter) -> bool:
-        """Remove a request; return whether its handler goes on for others, or was never its own.
+        """Remove a request; return whether it has started a handler that goes on for others.
 
         The handler is cancelled when nobody waits.
         """

@@ -201,10 +201,9 @@ class Endpoint:
             await self._throttle(request, principal)
         node = await self.pool.node_for(request)
         charges = None
-        if (rates := node.rates) is not None and not rates.buckets.defer(
-            due := rates.charges(request, principal, work)
-        ):
-            charges = await rates.admit_post(due, work)
+        if (rates := node.rates) is not None:
+            due = rates.charges(request, principal, work)
+            charges = None if rates.buckets.defer(due) else await rates.admit_post(due, work)
         if isinstance(work, SessionlessPost):
             return await sessionless.serve(node, request, work.request, principal)
         if not node.has_joined:

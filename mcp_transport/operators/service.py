@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -177,8 +178,9 @@ async def reset_circuit_breaker(tool: str) -> None:
     """Close the circuit breaker of a tool in this process and on every node. Raises: BackendError."""
     async with _backend() as backend:
         bootstrap.endpoint().breakers.reset(tool)
-        for node in await backend.bus.nodes():
-            await backend.bus.send(node.name, CircuitClosed(tool))
+        # All at once: a node that cannot be told must not keep the others from being told.
+        sends = [backend.bus.send(node.name, CircuitClosed(tool)) for node in await backend.bus.nodes()]
+        await asyncio.gather(*sends)
 
 
 def _index(backend: Backend) -> SessionIndex:

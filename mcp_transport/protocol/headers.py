@@ -10,7 +10,26 @@ from typing import Final, TypeVar, overload
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import INVALID_REQUEST
 
-__all__ = ["MAX_CHARACTERS", "MAX_LINES", "MAX_LIST", "MAX_SESSION_ID", "Accepts", "Headers", "check_limits"]
+__all__ = [
+    "CORRELATION_HEADERS",
+    "MAX_CHARACTERS",
+    "MAX_LINES",
+    "MAX_LIST",
+    "MAX_SESSION_ID",
+    "Accepts",
+    "Headers",
+    "check_limits",
+]
+
+CORRELATION_HEADERS: Final = frozenset(
+    {
+        *("traceparent", "tracestate", "b3", "x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "x-b3-sampled"),
+        *("uber-trace-id", "sentry-trace", "x-datadog-trace-id", "x-datadog-parent-id", "x-cloud-trace-context"),
+        *("request-id", "x-request-id", "x-correlation-id", "x-amzn-trace-id", "x-amz-cf-id", "x-azure-ref"),
+        *("cf-ray", "fly-request-id", "x-vercel-id", "x-request-start", "x-queue-start"),
+    }
+)
+"""Headers that clients and proxies make unique for each request: IDs of requests and traces, times of arrival."""
 
 MAX_LINES: Final = 200
 MAX_CHARACTERS: Final = 64 * 1024

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from mcp_transport import bootstrap
@@ -164,6 +165,8 @@ def test_who_may_end_sessions_may_reset_a_circuit_breaker(
     if buttons:
         assert response["Location"] == DASHBOARD
         assert "The circuit breaker of “look” is being reset." in page(client.get(DASHBOARD))
+    expected = [("look", "Reset the circuit breaker.")] if buttons else []
+    assert [(entry.object_repr, entry.get_change_message()) for entry in LogEntry.objects.all()] == expected
 
 
 def test_charts_have_the_oldest_first_and_their_table_the_newest() -> None:

@@ -86,6 +86,20 @@ async def test_nodes_and_numbers(grace: Visitor, stage: AdminStage) -> None:
         await grace.assert_marked()
 
 
+async def test_a_circuit_breaker_that_opens_elsewhere_is_shown_and_reset(grace: Visitor, stage: AdminStage) -> None:
+    button = grace.page.get_by_role("button", name="Reset the circuit breaker of track_parcel")
+    async with stage.agent(node=1) as agent:
+        await grace.open("dashboard/")
+        await expect(button).to_have_count(0)
+        await grace.mark()
+        assert "track_parcel" in await agent.call("track_parcel", parcel="7")  # it fails, and opens the circuit
+        await expect(button).to_be_visible()
+        await grace.assert_marked()
+        await button.click()
+        await expect(grace.page.get_by_text("The circuit breaker of “track_parcel” is being reset.")).to_be_visible()
+        await expect(button).to_have_count(0)
+
+
 def most(text: str) -> int:
     """Return the largest whole number of a row."""
     return max((int(word) for word in text.replace(",", "").split() if word.isdigit()), default=0)

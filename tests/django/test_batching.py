@@ -29,6 +29,7 @@ from typing_extensions import TypedDict
 from mcp_transport import Batch, Context, metrics, tool
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import DefinitionError
+from mcp_transport.protocol.headers import CORRELATION_HEADERS
 from mcp_transport.test import MCPClient
 from tests.django.declared import ERAS, each_mode, later, response
 from tests.support.calls import call, failure, listed, opened, returned
@@ -328,11 +329,11 @@ async def test_callers_are_mixed_if_the_tool_says_so_and_each_call_keeps_its_con
 async def test_calls_whose_requests_differ_are_not_mixed(serve: Serve) -> None:
     seen = who()
     served = serve()
-    german, traced = {"accept-language": "de"}, {"accept-language": "de", "traceparent": "x"}
-    headers: list[dict[str, str]] = [german, {"x-tenant": "a"}, traced, {}]
+    german, traced = {"accept-language": "de"}, {"accept-language": "de", **dict.fromkeys(CORRELATION_HEADERS, "x")}
+    headers: list[dict[str, str]] = [german, {"x-tenant": "a"}, traced, {"baggage": "tenant=a"}, {}]
     calls = [returned(served, "caller", {"number": 1}, user=ANN, headers=item) for item in headers]
     await asyncio.gather(*calls, returned(served, "caller", {"number": 1}, user=ANN, headers=german, peer="10.0.0.2"))
-    assert sorted(map(len, seen)) == [1, 1, 1, 2]
+    assert sorted(map(len, seen)) == [1, 1, 1, 1, 2]
 
 
 @contextmanager

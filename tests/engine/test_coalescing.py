@@ -17,6 +17,7 @@ from mcp_transport.context import Context as OurContext
 from mcp_transport.engine.call import Call
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import CallLimits, convert_context
+from mcp_transport.protocol.headers import CORRELATION_HEADERS
 from tests.support.calls import opened
 from tests.support.client import Answer, SessionClient, send_sessionless, until
 from tests.support.clock import FakeClock, settle
@@ -204,6 +205,7 @@ async def test_requests_that_a_handler_could_tell_apart_share_no_run(
     "options",
     [
         {"headers": {"x-request-id": "a"}},
+        {"headers": dict.fromkeys(sorted(CORRELATION_HEADERS - {"traceparent", "tracestate"}), "a")},
         {"headers": {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}},
         {"meta": {"progressToken": 7}},
     ],

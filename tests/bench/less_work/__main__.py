@@ -105,6 +105,8 @@ async def _failing(port: int, scale: Scale, tool: str) -> dict[str, Any]:
         await control.call("cut_off", {"down": False})
         restored = now()
         await asyncio.sleep(scale.seconds)
+        while not any(time > restored for time in answered):  # noqa: ASYNC110 (the tool of another process)
+            await asyncio.sleep(_REFUSED_PAUSE_SECONDS)
         stop.set()
         await asyncio.gather(*others)
     before = _rate(steady, began, cut)
@@ -112,7 +114,7 @@ async def _failing(port: int, scale: Scale, tool: str) -> dict[str, Any]:
         "tool": tool,
         "before": before,
         "during": _rate(steady, cut, restored),
-        "works_again": min((time for time in answered if time > restored), default=float("inf")) - restored,
+        "works_again": min(time for time in answered if time > restored) - restored,
         "recovered": _recovered(steady, restored, before),
     }
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import isfinite
-
 import pytest
 
 from tests.bench.less_work.__main__ import measured, tables
@@ -18,5 +16,5 @@ def test_the_shortest_run_counts_less_work() -> None:
     assert plain["runs"] == plain["queries"] == SHORTEST.calls
     for less in (coalesced, batched):
         assert less["queries"] == less["runs"] < SHORTEST.calls
-    assert all(isfinite(row["works_again"]) for row in found["failing"])
+    assert all(row["works_again"] > 0 for row in found["failing"])
     assert "| coalesced |" in tables(found)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from mcp_transport import Context, tool
+from mcp_transport import CircuitBreaker, Context, tool
 from tests.browser.site.settings import FOLDER
 
 
@@ -41,3 +41,9 @@ async def search_products(text: str) -> str:
 async def place_order(product: str) -> str:
     """Fail."""
     raise ValueError(f"{product} is sold out")
+
+
+@tool(circuit_breaker=CircuitBreaker(min_calls=1, open_for=600.0, max_open_for=600.0))
+async def track_parcel(parcel: str) -> str:
+    """Ask a service that is down."""
+    raise ConnectionError("the service does not answer")
