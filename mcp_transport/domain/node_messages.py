@@ -1,6 +1,6 @@
 """Messages between nodes.
 
-The names of these classes and their fields are the wire format (`backends.redis.codec`): nodes of two releases run
+The names of these classes and their fields are the wire format (`backends.codec`): nodes of two releases run
 side by side during a deployment, so a rename needs a transition.
 """
 

@@ -15,8 +15,8 @@ from mcp.server.mcpserver import Context, MCPServer
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.backends.cache import CacheBackend
+from mcp_transport.backends.codec import decode_id, decode_message, encode_id, encode_message
 from mcp_transport.backends.memory import MemoryBackend
-from mcp_transport.backends.redis.codec import decode_id, decode_message, encode_id, encode_message
 from mcp_transport.domain.node_messages import CancelCall, Cleared, Doubted, ReplyArrived
 from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.codec import MAX_INTEGER_DIGITS

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final
 
-from mcp_transport.backends.redis.codec import decode_names, milliseconds
+from mcp_transport.backends.codec import milliseconds
+from mcp_transport.backends.redis.codec import decode_names
 from mcp_transport.backends.redis.command_batcher import CommandBatcher
 from mcp_transport.backends.redis.connection import connect, describe, is_cluster, key_prefix
 from mcp_transport.backends.redis.keys import Keys, session_keys

@@ -5,24 +5,21 @@ Times are whole milliseconds in Redis, and seconds as floats in Python.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
-from functools import lru_cache, wraps
-from typing import Any, Final, ParamSpec, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Final
 from urllib.parse import quote, unquote
 
 import orjson
 
+from mcp_transport.backends.codec import decode_id, dumps, each, encode_id, seconds, strict
 from mcp_transport.backends.records import StreamRecord
 from mcp_transport.backends.results import Event
 from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent
-from mcp_transport.domain.node_messages import NodeMessage
-from mcp_transport.domain.session import MAX_TIMESTAMP, InFlightRequest, Session, validated_members
-from mcp_transport.exceptions import Unreadable
+from mcp_transport.domain.session import InFlightRequest, Session, validated_members
 from mcp_transport.protocol.client_address import caller_block
-from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
-from mcp_transport.supervision import log_failure
+from mcp_transport.protocol.jsonrpc import RequestId
 
 __all__ = [
     "HISTORY_FIELDS",
@@ -34,8 +31,6 @@ __all__ = [
     "decode_digest",
     "decode_events",
     "decode_history",
-    "decode_id",
-    "decode_message",
     "decode_names",
     "decode_parts",
     "decode_request",
@@ -47,17 +42,9 @@ __all__ = [
     "encode_changes",
     "encode_endings",
     "encode_event",
-    "encode_id",
     "encode_members",
-    "encode_message",
     "encode_request",
-    "milliseconds",
-    "strict",
 ]
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-_Raw = TypeVar("_Raw")
 
 RECORD_FIELDS: Final = (
     "principal", "initialized", "log_level", "node", "requests", "errors", "created", "last_seen", "ends", "about"
@@ -81,51 +68,11 @@ _FIXED: Final = ("protocol_version", "client_info", "capabilities", "user", "add
 _CHANGING: Final = ("initialized", "log_level", "node", "requests", "errors")
 # Longer values are decoded each time and not cached: clients choose most of their content.
 _MAX_CACHED_BYTES: Final = 1024
-_MESSAGES: Final = {kind.__name__: kind for kind in NodeMessage.__args__}
-_MEMBERS: Final = {name: frozenset(field.name for field in fields(kind)) for name, kind in _MESSAGES.items()}
-_MAX_MILLISECONDS: Final = int(MAX_TIMESTAMP * 1000)
-
-
-def strict(decode: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Make `decode` raise Unreadable in place of any exception."""
-
-    @wraps(decode)
-    def guarded(*args: _P.args, **options: _P.kwargs) -> _T:
-        try:
-            return decode(*args, **options)
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"[:200]
-            raise Unreadable(f"{decode.__name__.lstrip('_')} cannot read the stored value: {reason}") from error
-
-    return guarded
-
-
-def _each(what: str, items: Iterable[_Raw], decode: Callable[[_Raw], _T]) -> list[_T]:
-    """Decode items one by one; log and skip unreadable ones."""
-    decoded = []
-    for item in items:
-        try:
-            decoded.append(decode(item))
-        except Exception as error:
-            log_failure(f"{what} cannot be read", error)
-    return decoded
-
-
-def milliseconds(seconds: float) -> int:
-    """Convert seconds to whole milliseconds."""
-    return round(seconds * 1000)
-
-
-def _seconds(raw: bytes | int) -> float:
-    """Convert milliseconds to seconds. Raises: ValueError for a time that no release has written."""
-    if 0 <= (value := int(raw)) <= _MAX_MILLISECONDS:
-        return value / 1000
-    raise ValueError("not a time")
 
 
 def decode_names(names: Iterable[bytes]) -> list[str]:
     """Decode names; log and skip those that are not UTF-8."""
-    return _each("a name in an index", names, bytes.decode)
+    return each("a name in an index", names, bytes.decode)
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
@@ -135,18 +82,10 @@ def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
 
 def encode_members(session: Session) -> list[Any]:
     """Encode a record's fields, except the times, as a flat list of names and values."""
-    fixed = _dumps({name: getattr(session, name) for name in _FIXED})
+    fixed = dumps({name: getattr(session, name) for name in _FIXED})
     changing = encode_changes({name: getattr(session, name) for name in _CHANGING})
     # The previous release stores subscriptions here, and cannot read a record without this field.
     return ["principal", session.principal, "about", fixed, "subscriptions", b"[]", *changing]
-
-
-def _dumps(value: Any) -> bytes:
-    """Encode JSON, including integers beyond 64 bits, which orjson cannot encode (and decodes as floats)."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        return json.dumps(value).encode()
 
 
 def encode_changes(changes: dict[str, Any]) -> list[Any]:
@@ -169,9 +108,9 @@ def decode_session(key: str, members: Sequence[Any]) -> Session:
         node=node.decode(),
         requests=int(requests),
         errors=int(errors),
-        created=_seconds(created),
-        last_seen=_seconds(last_seen),
-        ends=_seconds(ends),
+        created=seconds(created),
+        last_seen=seconds(last_seen),
+        ends=seconds(ends),
         **_about(about),
     )
 
@@ -192,19 +131,6 @@ def _decode_about(fixed: bytes) -> dict[str, Any]:
 
 
 _cached_about = lru_cache(maxsize=1024)(_decode_about)  # the value never changes, and is read with each request
-
-
-def encode_id(request_id: RequestId) -> bytes:
-    """Encode a request id; 1 and "1" are two ids (JSON-RPC 2.0, section 4)."""
-    return orjson.dumps(request_id) if isinstance(request_id, str) else b"%d" % request_id
-
-
-def decode_id(raw: bytes) -> RequestId:
-    """Decode a request id. Raises: ValueError."""
-    request_id: RequestId = json.loads(raw)
-    if not is_request_id(request_id):
-        raise ValueError("not a request id")
-    return request_id
 
 
 def encode_request(request: InFlightRequest) -> bytes:
@@ -232,7 +158,7 @@ def decode_request(request_id: bytes, value: bytes) -> InFlightRequest:
         node=node.decode(),
         stream=stream.decode(),
         operation=unquote(operation.decode()),
-        started=_seconds(started),
+        started=seconds(started),
         digest=bytes.fromhex(digest.decode()),
         safe=safe == b"1",
         body=body,
@@ -252,13 +178,13 @@ def encode_endings(endings: Mapping[RequestId, Ending]) -> list[Any]:
 
 def decode_history(lines: Sequence[bytes]) -> tuple[HistoryEntry, ...]:
     """Decode a session's history."""
-    return tuple(_each("an entry of a session's history", lines, _history_entry))
+    return tuple(each("an entry of a session's history", lines, _history_entry))
 
 
 def _history_entry(line: bytes) -> HistoryEntry:
     what, time, node, stream, *rest = line.split(b" ", len(HISTORY_FIELDS) - 1)
     occasion = HistoryEvent(what.decode())
-    entry = HistoryEntry(when=_seconds(time), what=occasion, node=node.decode(), stream=stream.decode())
+    entry = HistoryEntry(when=seconds(time), what=occasion, node=node.decode(), stream=stream.decode())
     if occasion is not HistoryEvent.ENDED:
         return entry
     duration, ending, operation, request_id = rest
@@ -267,26 +193,26 @@ def _history_entry(line: bytes) -> HistoryEntry:
         operation=unquote(operation.decode()),
         request_id=decode_id(request_id),
         ending=Ending(ending.decode()),
-        seconds=_seconds(max(0, int(duration))),
+        seconds=seconds(max(0, int(duration))),
     )
 
 
 def decode_state(flat: Sequence[bytes]) -> dict[str, bytes]:
     """Decode the values that tools have stored in a session."""
-    return dict(_each("a name in a session's state", _pairs(flat), lambda item: (item[0].decode(), item[1])))
+    return dict(each("a name in a session's state", _pairs(flat), lambda item: (item[0].decode(), item[1])))
 
 
 def decode_parts(requests: Sequence[bytes], streams: Sequence[bytes]) -> tuple[frozenset[str], list[str]]:
     """Return the nodes that run a session's calls or hold its streams, and the streams' names."""
     records = decode_streams(streams)
-    nodes = _each("a request in flight", requests, lambda value: value.split(b" ", 1)[0].decode())
+    nodes = each("a request in flight", requests, lambda value: value.split(b" ", 1)[0].decode())
     return frozenset({*nodes, *(stream.holder for stream in records)} - {""}), [stream.name for stream in records]
 
 
 def decode_streams(streams: Sequence[bytes]) -> tuple[StreamRecord, ...]:
     """Decode a session's streams."""
     items = [item for item in _pairs(streams) if item[0] != NEXT_CLEANUP]
-    return tuple(_each("a session's stream", items, _stream))
+    return tuple(each("a session's stream", items, _stream))
 
 
 def _stream(item: tuple[bytes, bytes]) -> StreamRecord:
@@ -323,24 +249,3 @@ def encode_event(event: Event) -> bytes:
 def decode_events(flat: Sequence[bytes]) -> tuple[Event, ...]:
     """Decode events from a flat list of numbers and values."""
     return tuple(Event(int(number), value[1:], value[:1] == TERMINAL) for number, value in _pairs(flat))
-
-
-def encode_message(message: NodeMessage) -> bytes:
-    """Encode a message to a node."""
-    kind = type(message).__name__
-    try:
-        return orjson.dumps([kind, message])  # without `asdict`, which would copy the client's data
-    except TypeError:  # integers beyond 64 bits: as a JSON string, which `json` must decode
-        return orjson.dumps([kind, json.dumps(asdict(message))])
-
-
-@strict
-def decode_message(raw: bytes) -> NodeMessage | None:
-    """Decode a message, without fields that a newer release has added; return None for a type that it has added."""
-    kind, members = orjson.loads(raw)
-    if kind not in _MESSAGES:
-        return None
-    if isinstance(members, str):
-        members = json.loads(members)
-    message: NodeMessage = _MESSAGES[kind](**{name: members[name] for name in _MEMBERS[kind] & members.keys()})
-    return message

@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import orjson
 
+from mcp_transport.backends.codec import decode_message, encode_message, milliseconds
 from mcp_transport.backends.contracts import Deliver
 from mcp_transport.backends.lease import Lease
 from mcp_transport.backends.redis.client import RedisClient
-from mcp_transport.backends.redis.codec import decode_message, decode_names, encode_message, milliseconds
+from mcp_transport.backends.redis.codec import decode_names
 from mcp_transport.backends.redis.connection import recover
 from mcp_transport.backends.redis.pending import RunningStreams
 from mcp_transport.domain.node_messages import LeaseLapsed, NodeLost, NodeMessage, Orphaned, StoreReturned

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import orjson
 
+from mcp_transport.backends.codec import milliseconds
 from mcp_transport.backends.contracts import MAX_BROADCASTS, Deliver, Measure, NodeBus
 from mcp_transport.backends.records import NodeRecord, SessionCounts
 from mcp_transport.backends.redis.client import RedisClient
-from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.membership import Membership, journal_entry, send
 from mcp_transport.backends.redis.pending import RunningStreams
 from mcp_transport.domain.metrics import Load, ProcessMetrics

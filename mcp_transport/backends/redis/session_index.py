@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import orjson
 
+from mcp_transport.backends.codec import milliseconds
 from mcp_transport.backends.redis.client import RedisClient
-from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.pending import IndexChanges
 from mcp_transport.domain.session import Session
 from mcp_transport.domain.session_query import State, client_of, search_terms

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from mcp_transport.backends.codec import decode_id, encode_id, milliseconds
 from mcp_transport.backends.contracts import CANCEL_KEEP_SECONDS, MAX_CANCELS, SessionStore
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.client import SESSION_PARTS, RedisClient
-from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.pending import IndexChanges, RunningStreams
 from mcp_transport.backends.redis.rates import bucket_arguments, bucket_keys
 from mcp_transport.backends.redis.session_index import SessionIndexWriter
@@ -122,7 +122,7 @@ class RedisSessionStore(SessionStore):
     async def enter_charged(
         self, key: str, principal: str, node: str, requests: Sequence[InFlightRequest], charges: Sequence[Charge]
     ) -> Entered | None:
-        flat = [part for item in requests for part in (codec.encode_id(item.request_id), codec.encode_request(item))]
+        flat = [part for item in requests for part in (encode_id(item.request_id), codec.encode_request(item))]
         keyed_stream = requests[0].stream if requests and is_keyed(requests[0].stream) else ""
         arguments = [principal, node, _CANCEL_KEEP, self._client.stream_keep, keyed_stream, *flat]
         buckets: Sequence[str] = ()
@@ -141,7 +141,7 @@ class RedisSessionStore(SessionStore):
         running = codec.decode_requests(raw)
         for request in requests if not running else ():
             self._running[key, request.stream] = node
-        return Entered(session, running, frozenset(map(codec.decode_id, cancelled)))
+        return Entered(session, running, frozenset(map(decode_id, cancelled)))
 
     async def flush(self) -> None:
         await self._client.batcher.flush()
@@ -156,7 +156,7 @@ class RedisSessionStore(SessionStore):
         return bool(is_held)
 
     async def cancel(self, key: str, principal: str, request_id: RequestId) -> InFlightRequest | None:
-        name = codec.encode_id(request_id)
+        name = encode_id(request_id)
         try:
             arguments = [principal, name, MAX_CANCELS, _CANCEL_KEEP]
             parts = ("requests", "cancels", "history")

@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from mcp_transport.backends.codec import milliseconds, strict
 from mcp_transport.backends.contracts import NO_ENDINGS, StreamLog
 from mcp_transport.backends.records import StreamRecord
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.client import SESSION_PARTS, RedisClient
-from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.node_bus import RedisNodeBus
 from mcp_transport.backends.redis.pending import IndexChanges, RunningStreams
 from mcp_transport.backends.results import (
@@ -145,7 +145,7 @@ class RedisStreamLog(StreamLog):
         return codec.decode_writer(value) if value else ""
 
 
-@codec.strict
+@strict
 def _attached(key: str, node: str, reply: Sequence[Any]) -> Attached:
     record, epoch, held_by, held_since, cursor, ended, lost, writer, number, events = reply
     session = codec.decode_session(key, record)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from mcp_transport.backends.redis.codec import decode_message, encode_message
+from mcp_transport.backends.codec import decode_message, encode_message
 from mcp_transport.domain.node_messages import NodeMessage, ReplyArrived
 from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.endpoint import Endpoint
