@@ -37,6 +37,9 @@ MAY_IMPORT = {
     "backends.cache": (".protocol", ".domain", ".connections", ".executor", ".supervision", "django", "orjson"),
     "backends.redis": (".protocol", ".domain", ".supervision", "redis", "hiredis", "orjson"),
     "backends.redis.codec": (".protocol", ".domain", ".supervision", "orjson"),
+    "backends.dynamodb": (".protocol", ".domain", ".supervision", "orjson"),
+    # The client alone knows the library, so that another one can take its place.
+    "backends.dynamodb.client": ("boto3", "botocore"),
     # What a cache alias says is read with Django; the rest of the backend knows Redis alone.
     "backends.redis.cache_settings": ("django",),
     "engine": (
@@ -71,7 +74,7 @@ SDK_READERS = (
     *(".management.elicitation", ".prompt_messages", ".serialization", ".server", ".signatures"),
 )
 CONCRETE_BACKENDS = tuple(
-    f"mcp_transport.backends.{name}" for name in ("memory", "cache", "redis", "local", "streams")
+    f"mcp_transport.backends.{name}" for name in ("memory", "cache", "dynamodb", "redis", "local", "streams")
 )
 # Optional packages, and the modules that need them.
 OPTIONAL = {

@@ -1,0 +1,31 @@
+"""Build the DynamoDB backend from its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mcp_transport.backends.base import Backend
+from mcp_transport.backends.dynamodb.client import DynamoClient, TableSettings
+from mcp_transport.backends.dynamodb.node_bus import DynamoNodeBus
+from mcp_transport.backends.dynamodb.rates import DynamoRateStore
+from mcp_transport.backends.dynamodb.session_index import DynamoSessionIndex
+from mcp_transport.backends.dynamodb.sessions import DynamoSessionStore
+from mcp_transport.backends.dynamodb.streams import DynamoStreamLog
+from mcp_transport.backends.dynamodb.versioned import VersionedItems
+from mcp_transport.backends.dynamodb.waiting import WaitingStreams
+from mcp_transport.domain.policy import Policy
+
+__all__ = ["dynamodb_backend"]
+
+
+def dynamodb_backend(policy: Policy, settings: TableSettings, now: Callable[[], float] | None = None) -> Backend:
+    """Build the backend; `now` replaces the store's clock in tests."""
+    client, waiting = DynamoClient(settings, now), WaitingStreams()
+    items, bus = VersionedItems(client), DynamoNodeBus(client, policy, waiting)
+    return Backend(
+        DynamoSessionStore(client, policy, items, waiting),
+        DynamoStreamLog(client, policy, items, waiting, bus),
+        bus,
+        DynamoSessionIndex(client, policy),
+        DynamoRateStore(client),
+    )

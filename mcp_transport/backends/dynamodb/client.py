@@ -1,0 +1,240 @@
+"""The table's client: boto3 in a bounded thread pool, behind the few operations that the backend needs.
+
+Nothing else knows boto3, so that another library can take its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from mcp_transport.backends.codec import each
+from mcp_transport.backends.dynamodb.items import Address, Item, from_attributes, to_attributes
+from mcp_transport.backends.dynamodb.store_clock import StoreClock
+from mcp_transport.backends.dynamodb.writes import Conflict, Write, action, request
+from mcp_transport.exceptions import BackendError
+
+__all__ = ["MAX_ITEM_BYTES", "DynamoClient", "TableSettings"]
+
+MAX_ITEM_BYTES: Final = 256 * 1024
+"""The most bytes of content that the backend puts into one item; DynamoDB allows 400 KiB with names and keys."""
+
+_THREADS: Final = 32
+_ATTEMPTS: Final = 4
+_CONNECT_SECONDS: Final = 2.0
+_READ_SECONDS: Final = 5.0
+
+# The most items that DynamoDB takes at a time.
+_BATCH_WRITE: Final = 25
+_BATCH_GET: Final = 100
+# How often items that DynamoDB has left unprocessed are sent again, and the first pause before that.
+_UNPROCESSED_ATTEMPTS: Final = 8
+_UNPROCESSED_PAUSE_SECONDS: Final = 0.05
+
+_CONFLICTS: Final = ("ConditionalCheckFailed", "TransactionConflict")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSettings:
+    """Where the table is; the credentials are those that botocore finds."""
+
+    table: str = "MCPSessions"
+    region: str | None = None
+    endpoint_url: str | None = None
+
+
+class _Connection(NamedTuple):
+    """What a process uses, which a fork must not share."""
+
+    pid: int
+    client: Any
+    threads: ThreadPoolExecutor
+
+
+class DynamoClient:
+    """One table; `now` replaces the store's clock in tests."""
+
+    def __init__(self, settings: TableSettings, now: Callable[[], float] | None = None) -> None:
+        self.table, self._settings, self._clock = settings.table, settings, StoreClock()
+        self.now: Callable[[], float] = now or self._clock
+        self._made: _Connection | None = None
+        self._running = set[Future[Any]]()
+
+    # -- single items --------------------------------------------------------------------------------
+
+    async def get(self, address: Address) -> Item | None:
+        """Return an item as the last write has left it. Raises: BackendError, Unreadable."""
+        reply = await self.call("get_item", TableName=self.table, Key=address.attributes(), ConsistentRead=True)
+        return from_attributes(reply["Item"]) if "Item" in reply else None
+
+    async def write(self, write: Write) -> None:
+        """Write one item. Raises: Conflict, BackendError."""
+        operation, parameters = request(write)
+        await self.call(operation, TableName=self.table, **parameters)
+
+    # -- several items -------------------------------------------------------------------------------
+
+    async def transact(self, writes: Sequence[Write]) -> None:
+        """Write all items or none. Raises: Conflict, BackendError."""
+        await self.call("transact_write_items", TransactItems=[action(write, self.table) for write in writes])
+
+    async def get_each(self, addresses: Iterable[Address]) -> dict[Address, Item]:
+        """Return the items that exist, as the last writes have left them; log and skip unreadable ones.
+
+        Raises: BackendError.
+        """
+        wanted, found = list(dict.fromkeys(addresses)), list[Any]()
+        for at in range(0, len(wanted), _BATCH_GET):
+            keys = [address.attributes() for address in wanted[at : at + _BATCH_GET]]
+            await self._repeat("batch_get_item", "UnprocessedKeys", {"Keys": keys, "ConsistentRead": True}, found)
+        items = each("an item of the table", found, from_attributes)
+        return {Address(item["pk"], item["sk"]): item for item in items}
+
+    async def write_each(self, puts: Iterable[Item] = (), deletes: Iterable[Address] = ()) -> None:
+        """Put and delete items without conditions, each by itself. Raises: BackendError."""
+        requests: list[Any] = [{"PutRequest": {"Item": to_attributes(item)}} for item in puts]
+        requests += [{"DeleteRequest": {"Key": address.attributes()}} for address in deletes]
+        for at in range(0, len(requests), _BATCH_WRITE):
+            await self._repeat("batch_write_item", "UnprocessedItems", requests[at : at + _BATCH_WRITE], [])
+
+    async def query(
+        self,
+        pk: str,
+        low: str = "\0",
+        high: str = "\U0010ffff",
+        *,
+        limit: int | None = None,
+        names: Sequence[str] = (),
+        consistent: bool = True,
+    ) -> list[Item]:
+        """Return the items of a partition between two sort keys, in order; log and skip unreadable ones.
+
+        With `names`, only these attributes. Raises: BackendError.
+        """
+        values = {":pk": {"S": pk}, ":low": {"S": low}, ":high": {"S": high}}
+        condition = "pk = :pk AND sk BETWEEN :low AND :high"
+        return await self._query(condition, values, limit=limit, names=names, ConsistentRead=consistent)
+
+    async def query_index(self, index: str, key: str, value: str, *, limit: int | None = None) -> list[Item]:
+        """Return the items of one partition of an index, the newest first. Raises: BackendError."""
+        return await self._query(
+            f"{key} = :value", {":value": {"S": value}}, limit=limit, IndexName=index, ScanIndexForward=False
+        )
+
+    async def _query(
+        self,
+        condition: str,
+        values: dict[str, Any],
+        *,
+        limit: int | None,
+        names: Sequence[str] = (),
+        **parameters: Any,
+    ) -> list[Item]:
+        parameters |= {"KeyConditionExpression": condition, "ExpressionAttributeValues": values}
+        if names:
+            aliases = {f"#n{position}": name for position, name in enumerate(names)}
+            parameters |= {"ProjectionExpression": ", ".join(aliases), "ExpressionAttributeNames": aliases}
+        found = list[Any]()
+        while True:
+            if limit is not None:
+                parameters["Limit"] = limit - len(found)
+            reply = await self.call("query", TableName=self.table, **parameters)
+            found += reply["Items"]
+            following = reply.get("LastEvaluatedKey")
+            if not following or (limit is not None and len(found) >= limit):
+                return each("an item of the table", found, from_attributes)
+            parameters["ExclusiveStartKey"] = following
+
+    async def _repeat(self, operation: str, left: str, request: Any, found: list[Any]) -> None:
+        """Send a batch until nothing of it is left unprocessed. Raises: BackendError."""
+        for attempt in range(_UNPROCESSED_ATTEMPTS):
+            reply = await self.call(operation, RequestItems={self.table: request})
+            found += reply.get("Responses", {}).get(self.table, ())
+            request = reply.get(left, {}).get(self.table)
+            if not request:
+                return
+            await asyncio.sleep(_UNPROCESSED_PAUSE_SECONDS * 2**attempt)
+        raise BackendError(f"the DynamoDB table {self.table} is throttled")
+
+    # -- boto3 ---------------------------------------------------------------------------------------
+
+    async def call(self, operation: str, **parameters: Any) -> Any:
+        """Call an operation of boto3's client in a thread, which ends even if the caller is cancelled.
+
+        Raises: Conflict, BackendError.
+        """
+        connection = self._connection()
+        running = connection.threads.submit(self._call, connection.client, operation, parameters)
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+        return await asyncio.wrap_future(running)
+
+    async def flush(self) -> None:
+        """Wait until no cancelled operation can still reach the table."""
+        while running := [asyncio.wrap_future(future) for future in list(self._running)]:
+            await asyncio.wait(running)
+
+    def _connection(self) -> _Connection:
+        if self._made is None or self._made.pid != os.getpid():
+            self._made = _Connection(os.getpid(), self._connect(), ThreadPoolExecutor(_THREADS, "dynamodb"))
+        return self._made
+
+    def _connect(self) -> Any:
+        config = Config(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            retries={"mode": "adaptive", "total_max_attempts": _ATTEMPTS},
+            max_pool_connections=_THREADS,
+        )
+        try:
+            return boto3.session.Session().client(
+                "dynamodb",
+                region_name=self._settings.region,
+                endpoint_url=self._settings.endpoint_url,
+                config=config,
+            )
+        except (BotoCoreError, ValueError) as error:
+            raise BackendError(f"DynamoDB cannot be used: {error}") from error
+
+    def _call(self, client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        sent = self._clock.monotonic()
+        try:
+            reply = getattr(client, operation)(**parameters)
+        except ClientError as error:
+            self._observe(error.response, sent)
+            raise self._translated(error) from error
+        except BotoCoreError as error:
+            raise BackendError(f"DynamoDB does not answer: {error}") from error
+        self._observe(reply, sent)
+        return reply
+
+    def _observe(self, reply: Any, sent: float) -> None:
+        """Compare the store's clock with this machine's."""
+        date = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+        self._clock.observe(date, sent, self._clock.monotonic())
+
+    def _translated(self, error: ClientError) -> Exception:
+        code, text = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
+        if code == "ConditionalCheckFailedException":
+            current = error.response.get("Item")
+            return Conflict(from_attributes(current) if current else None)
+        if code == "TransactionInProgressException":
+            return Conflict()
+        if code == "TransactionCanceledException":
+            reasons = [reason.get("Code") for reason in error.response.get("CancellationReasons", ())]
+            if set(reasons) & set(_CONFLICTS):
+                return Conflict(positions=[at for at, reason in enumerate(reasons) if reason == _CONFLICTS[0]])
+            text = f"{text} {reasons}"
+        if code == "ResourceNotFoundException":
+            return BackendError(
+                f"the DynamoDB table {self.table} does not exist: run `manage.py mcp_dynamodb create`"
+            )
+        return BackendError(f"DynamoDB answers {code}: {text}")

@@ -1,0 +1,106 @@
+"""Writes as values, and the parameters of DynamoDB's operations for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mcp_transport.backends.dynamodb.items import VERSION, Address, Item, to_attributes
+
+__all__ = ["ABSENT", "Add", "Conflict", "Delete", "Put", "Write", "action", "request"]
+
+ABSENT: Final = 0
+"""The expected version of an item that must not exist."""
+
+
+class Conflict(Exception):
+    """Raised when the condition of a write does not hold.
+
+    `current` is the stored item, if it is known. `positions` are those of the writes of a transaction that do not
+    fit; empty if another transaction was in the way.
+    """
+
+    def __init__(self, current: Item | None = None, positions: Sequence[int] = ()) -> None:
+        super().__init__("another write was first")
+        self.current, self.positions = current, tuple(positions)
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A write of an item, if its stored version is `expected` (None: whatever is stored)."""
+
+    item: Item
+    expected: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """A deletion of an item, if it exists with version `expected` (None: with any)."""
+
+    address: Address
+    expected: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """An addition to a number, which starts at 0, if it is then at most `limit`; other attributes are `put`."""
+
+    address: Address
+    name: str
+    amount: int
+    limit: int | None = None
+    put: Item | None = None
+
+
+Write = Put | Delete | Add
+
+
+def request(write: Write) -> tuple[str, dict[str, Any]]:
+    """Return the operation of boto3's client for one write, and its parameters."""
+    kind, parameters = _parameters(write)
+    if "ConditionExpression" in parameters:
+        parameters["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+    return f"{kind.lower()}_item", parameters
+
+
+def action(write: Write, table: str) -> dict[str, Any]:
+    """Return one write as an action of a transaction."""
+    kind, parameters = _parameters(write)
+    return {kind: {"TableName": table, **parameters}}
+
+
+def _parameters(write: Write) -> tuple[str, dict[str, Any]]:
+    match write:
+        case Put(item, expected):
+            return "Put", {"Item": to_attributes(item), **_condition(expected)}
+        case Delete(address, expected):
+            condition = {"ConditionExpression": "attribute_exists(pk)"} if expected is None else _condition(expected)
+            return "Delete", {"Key": address.attributes(), **condition}
+        case Add(address, name, amount, limit, put):
+            return "Update", {"Key": address.attributes(), **_addition(name, amount, limit, put or {})}
+
+
+def _condition(expected: int | None) -> dict[str, Any]:
+    if expected is None:
+        return {}
+    if expected == ABSENT:
+        return {"ConditionExpression": "attribute_not_exists(pk)"}
+    return {
+        "ConditionExpression": "#v = :v",
+        "ExpressionAttributeNames": {"#v": VERSION},
+        "ExpressionAttributeValues": {":v": {"N": str(expected)}},
+    }
+
+
+def _addition(name: str, amount: int, limit: int | None, put: Item) -> dict[str, Any]:
+    names = {"#n": name, **{f"#p{at}": each for at, each in enumerate(put)}}
+    values = {":n": {"N": str(amount)}, **{f":p{at}": value for at, value in enumerate(to_attributes(put).values())}}
+    update = "ADD #n :n"
+    if put:
+        update += " SET " + ", ".join(f"#p{at} = :p{at}" for at in range(len(put)))
+    parameters = {"UpdateExpression": update, "ExpressionAttributeNames": names}
+    if limit is not None:
+        values[":limit"] = {"N": str(limit - amount)}
+        parameters["ConditionExpression"] = "attribute_not_exists(#n) OR #n <= :limit"
+    return {**parameters, "ExpressionAttributeValues": values}
