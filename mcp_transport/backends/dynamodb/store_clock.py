@@ -27,7 +27,7 @@ class StoreClock:
     def __init__(
         self, monotonic: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
     ) -> None:
-        self._monotonic, self._wall = monotonic, wall
+        self.monotonic, self._wall = monotonic, wall
         self._low, self._high = float("-inf"), float("inf")
         self._observed_at = monotonic()
 
