@@ -15,12 +15,13 @@ from functools import partial
 from random import SystemRandom
 from typing import Any, Final, Generic, TypeVar
 
+from mcp_transport.backends.codec import strict
 from mcp_transport.backends.dynamodb.client import DynamoClient
 from mcp_transport.backends.dynamodb.items import VERSION, Address, Item
-from mcp_transport.backends.dynamodb.writes import ABSENT, Conflict, Put, Write
+from mcp_transport.backends.dynamodb.writes import ABSENT, Conflict, Put, Write, size_of
 from mcp_transport.exceptions import BackendError
 
-__all__ = ["Draft", "Kind", "VersionedItems"]
+__all__ = ["Draft", "Kind", "VersionedItems", "pause_after"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -35,6 +36,10 @@ _MAX_REMEMBERED: Final = 1000
 # Larger ones are read again.
 _MAX_REMEMBERED_BYTES: Final = 16 * 1024
 
+# A transaction has at most 100 writes, of 4 MiB.
+_MAX_WRITES: Final = 25
+_MAX_WRITTEN_BYTES: Final = 512 * 1024
+
 _random = SystemRandom()
 
 _Queue = tuple[asyncio.AbstractEventLoop, Address]
@@ -47,6 +52,11 @@ class Draft(Generic[_T]):
     value: _T | None
     writes: list[Write] = field(default_factory=list)
     """Other writes that must happen in the same step."""
+
+    @property
+    def has_room(self) -> bool:
+        """Return whether the transaction can take the writes of one more change."""
+        return len(self.writes) < _MAX_WRITES and sum(map(size_of, self.writes)) < _MAX_WRITTEN_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +102,14 @@ class VersionedItems:
         result: _R = await mine.outcome
         return result
 
+    async def peek(self, address: Address, kind: Kind[_T]) -> _T | None:
+        """Return an item as this process has left it or, if that is unknown, as it is stored.
+
+        Another process may have changed it: only a change can tell. Raises: BackendError, Unreadable.
+        """
+        stored = self._remembered.get(address) or await self._client.get(address)
+        return kind.decode(stored) if stored is not None else None
+
     async def flush(self) -> None:
         """Wait until no cancelled change can still be stored."""
         loop = asyncio.get_running_loop()
@@ -105,19 +123,23 @@ class VersionedItems:
                 self._waiting[queue] = []
                 changes = [change for change in waiting if not change.outcome.done()]
                 with _failing(changes):
-                    await self._commit(queue[1], kind, changes)
+                    left = await self._commit(queue[1], kind, changes)
+                    self._waiting[queue][:0] = left
         finally:
             _cancel(self._waiting.pop(queue))
 
-    async def _commit(self, address: Address, kind: Kind[Any], changes: list[_Change]) -> None:
-        """Apply changes and store the result in one write. Raises: BackendError, Unreadable."""
+    async def _commit(self, address: Address, kind: Kind[Any], changes: list[_Change]) -> list[_Change]:
+        """Apply changes and store the result in one write; return those that did not fit.
+
+        Raises: BackendError, Unreadable.
+        """
         stored = self._remembered.pop(address, None)
         is_remembered = stored is not None
         if stored is None:
             stored = await self._client.get(address)
         for attempt in range(_MAX_CONFLICTS):
             draft = Draft(kind.decode(stored) if stored is not None else None)
-            outcomes = [_apply(change, draft) for change in changes]
+            outcomes = [_apply(change, draft) for change in changes if draft.has_room]
             new = kind.encode(draft.value) if draft.value is not None else {}
             if not draft.writes and new.items() <= (stored or {}).items():
                 if is_remembered:  # it may be old, and the changes only seem to have no effect
@@ -128,18 +150,18 @@ class VersionedItems:
                     stored = await self._store(address, stored, new, draft.writes)
                 except Conflict as conflict:
                     stored, is_remembered = conflict.current or await self._client.get(address), False
-                    await asyncio.sleep(_pause_after(attempt))
+                    await asyncio.sleep(pause_after(attempt))
                     continue
             self._remember(address, stored)
             for settle in outcomes:
                 settle()
-            return
+            return changes[len(outcomes) :]
         raise BackendError("too many processes change the same item of the DynamoDB table")
 
     async def _store(self, address: Address, stored: Item | None, new: Item, writes: list[Write]) -> Item:
         """Store an item in place of what is stored. Raises: Conflict, BackendError."""
         item = {**new, **address._asdict(), VERSION: secrets.randbits(62) + 1}
-        put = Put(item, ABSENT if stored is None else stored[VERSION])
+        put = Put(item, ABSENT if stored is None else _version_of(stored))
         try:
             await (self._client.transact([put, *writes]) if writes else self._client.write(put))
         except Conflict as conflict:
@@ -154,6 +176,11 @@ class VersionedItems:
         while len(self._remembered) >= _MAX_REMEMBERED:
             self._remembered.pop(next(iter(self._remembered)), None)
         self._remembered[address] = item
+
+
+@strict
+def _version_of(item: Item) -> int:
+    return int(item[VERSION])
 
 
 def _apply(change: _Change, draft: Draft[Any]) -> Callable[[], None]:
@@ -193,6 +220,6 @@ def _cancel(changes: Iterable[_Change]) -> None:
         change.outcome.cancel()
 
 
-def _pause_after(conflicts: int) -> float:
+def pause_after(conflicts: int) -> float:
     """Return how long to wait after so many conflicts: a random time, so that the others get their turn."""
     return _random.uniform(0, min(_MAX_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2**conflicts))
