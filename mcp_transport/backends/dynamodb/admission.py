@@ -47,7 +47,7 @@ class SessionAdmission:
                 return ()
             except Conflict as conflict:
                 if _RECORD in conflict.positions:
-                    raise BackendError("the session exists already") from conflict
+                    return ()  # it exists already
                 is_full = _COUNTER in conflict.positions
             if is_full:
                 evicted = await self._replace_idle(session, entry, record)

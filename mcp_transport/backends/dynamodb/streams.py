@@ -49,7 +49,6 @@ from mcp_transport.supervision import log_failure
 
 __all__ = ["DynamoStreamLog"]
 
-_R = TypeVar("_R")
 
 # A message for a GET stream is stored in one step with its number, and that step is limited to 4 MiB.
 _MAX_EMITTED_BYTES: Final = 3 * 1024 * 1024
