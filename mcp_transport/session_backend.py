@@ -23,6 +23,7 @@ __all__ = [
     "build_backend",
     "check_table",
     "create_table",
+    "max_event_bytes",
     "redis_acl_rule",
     "table_name",
     "table_policy",
@@ -152,6 +153,15 @@ def table_policy(region: str | None, account: str, partition: str, *, creates: b
 
     region = region or conf.get("DYNAMODB").get("REGION") or "*"
     return iam_policy(table_name(), region=region, account=account, partition=partition, creates=creates)
+
+
+def max_event_bytes() -> int | None:
+    """Return the size of the largest event that the backend stores; None if it has no limit of its own."""
+    if backend_name() != "dynamodb":
+        return None
+    from mcp_transport.backends.dynamodb.table import MAX_EVENT_BYTES
+
+    return MAX_EVENT_BYTES
 
 
 def table_name() -> str:

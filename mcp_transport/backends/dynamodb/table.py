@@ -20,7 +20,7 @@ __all__ = [
 
 DEFAULT_TABLE: Final = "MCPSessions"
 
-MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
+MAX_EVENT_BYTES: Final = 32 * 1024 * 1024
 """The largest event that the backend stores, in segments of several items."""
 
 DEFINITION: Final[Mapping[str, Any]] = {
