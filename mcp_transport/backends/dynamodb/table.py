@@ -87,9 +87,9 @@ def differences(described: Mapping[str, Any], time_to_live: Mapping[str, Any]) -
 
 def key_differences(described: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the primary key that DescribeTable returns."""
-    expected, found = _keys(DEFINITION, DEFINITION), _keys(described, described)
-    if found != expected:
-        yield f"The primary key is {found}; expected {expected}. Keys cannot be changed: create another table."
+    expected, actual = _keys(DEFINITION, DEFINITION), _keys(described, described)
+    if actual != expected:
+        yield f"The primary key is {actual}; expected {expected}. Keys cannot be changed: create another table."
 
 
 def _index_differences(described: Mapping[str, Any]) -> Iterator[str]:
@@ -100,8 +100,8 @@ def _index_differences(described: Mapping[str, Any]) -> Iterator[str]:
         yield f"The index {LISTING_INDEX!r} is missing; expected one with the key {expected} and KEYS_ONLY."
         return
     index = indexes[LISTING_INDEX]
-    if (found := _keys(index, described)) != expected:
-        yield f"The key of the index {LISTING_INDEX!r} is {found}; expected {expected}."
+    if (actual := _keys(index, described)) != expected:
+        yield f"The key of the index {LISTING_INDEX!r} is {actual}; expected {expected}."
     projection = index.get("Projection", {}).get("ProjectionType")
     if projection != "KEYS_ONLY":
         yield (
