@@ -92,7 +92,8 @@ class DynamoStreamLog(StreamLog):
         leaving: Mapping[RequestId, Ending] = NO_ENDINGS,
     ) -> Appended | None:
         address = stream_address(key, stream)
-        record, stored = await asyncio.gather(self._records.read(key), self._items.peek(address, stream_kind))
+        peek = self._items.peek(address, stream_kind)
+        record, stored = await asyncio.gather(self._records.read(key), peek)
         if record is None:
             self._waiting.running.pop((key, stream), None)
             return None
