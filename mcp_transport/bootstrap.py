@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import receiver
@@ -20,14 +19,14 @@ from mcp_transport import conf
 from mcp_transport.conf import Fault
 from mcp_transport.discovery import declared, discover
 from mcp_transport.domain.policy import Policy
-from mcp_transport.engine.clock import Clock, SteadyClock, SystemClock
+from mcp_transport.engine.clock import SteadyClock, SystemClock
 from mcp_transport.protocol.errors import INTERNAL_ERROR, error_body
 from mcp_transport.protocol.http import Reply
+from mcp_transport.session_backend import backend_name, build_backend
 from mcp_transport.signing_keys import derived_keys
 
 if TYPE_CHECKING:  # most of these import the SDK, which would slow down commands that serve no requests
     from mcp_transport.auth.authentication import Authentication
-    from mcp_transport.backends.base import Backend
     from mcp_transport.domain.access_rule import AccessRule
     from mcp_transport.engine.endpoint import Endpoint
 
@@ -43,7 +42,6 @@ __all__ = [
     "endpoint",
     "faults",
     "private_endpoint",
-    "redis_acl_rule",
 ]
 
 logger = logging.getLogger(__name__)
@@ -221,84 +219,6 @@ def configured_server() -> Any:
 def configured_access() -> Mapping[tuple[str, str], AccessRule]:
     """Return the access rules of the apps' declarations; a server named by SERVER has none here."""
     return declared().access if conf.get("SERVER") is None else {}
-
-
-def backend_name() -> str:
-    """Return the backend's name or dotted path; `auto` is resolved by the type of the cache."""
-    name: str = conf.get("BACKEND")
-    if name != "auto":
-        return name
-    kind = caches.settings[conf.get("CACHE")]["BACKEND"]
-    if kind.endswith(("LocMemCache", "DummyCache")):
-        return "memory"
-    return "redis" if _is_redis() else "cache"
-
-
-def _is_redis() -> bool:
-    """Return whether the cache is Redis and redis-py is installed."""
-    try:
-        from mcp_transport.backends.redis.connection import is_redis
-    except ImportError:
-        return False
-    return is_redis(caches.settings[conf.get("CACHE")])
-
-
-def _require_redis() -> None:
-    if not _is_redis():
-        raise ImproperlyConfigured(
-            f"the backend 'redis' needs a Redis cache, but CACHES[{conf.get('CACHE')!r}] is not one, "
-            "or redis-py is not installed: pip install 'django-mcp-transport[redis]'"
-        )
-
-
-def build_backend(clock: Clock | None = None) -> Backend:
-    """Build the session backend; the memory and cache backends read the time from `clock`.
-
-    Raises:
-        ImproperlyConfigured: BACKEND is neither a bundled backend nor the dotted path of a function that returns a
-            `Backend`, or of a `LocalBackend` class.
-    """
-    from mcp_transport.backends.base import Backend
-    from mcp_transport.backends.local import LocalBackend
-    from mcp_transport.backends.memory import MemoryBackend
-
-    name, policy, now = backend_name(), conf.policy(), (clock or SystemClock()).now
-    if name == "memory":
-        return Backend.of(MemoryBackend(policy, now))
-    if name == "cache":
-        from mcp_transport.backends.cache import CacheBackend
-
-        return Backend.of(CacheBackend(policy, now, conf.get("CACHE")))
-    if name == "redis":
-        _require_redis()
-        from mcp_transport.backends.redis import redis_backend
-
-        return redis_backend(policy, caches.settings[conf.get("CACHE")], cluster=conf.get("REDIS_CLUSTER"))
-    try:
-        backend = import_string(name)(policy, now)
-    except ImportError as error:
-        expected = "auto, memory, cache, redis or a dotted path"
-        raise ImproperlyConfigured(f"MCP_TRANSPORT['BACKEND'] = {name!r} must be {expected}: {error}") from error
-    if isinstance(backend, Backend | LocalBackend):
-        return backend if isinstance(backend, Backend) else Backend.of(backend)
-    expected = f"return a {Backend.__module__}.Backend or be a subclass of {LocalBackend.__module__}.LocalBackend"
-    raise ImproperlyConfigured(f"MCP_TRANSPORT['BACKEND'] = {name!r} must {expected}")
-
-
-def redis_acl_rule(user: str) -> str:
-    """Return the ACL command that grants a Redis user the permissions that the backend needs.
-
-    Raises:
-        ImproperlyConfigured: the backend is not `redis`.
-    """
-    if backend_name() != "redis":
-        raise ImproperlyConfigured(f"The backend is {backend_name()!r}, which does not use Redis.")
-    _require_redis()
-    from mcp_transport.backends.redis.acl import acl_rule
-    from mcp_transport.backends.redis.connection import is_cluster, key_prefix
-
-    cache = caches.settings[conf.get("CACHE")]
-    return acl_rule(key_prefix(cache), cluster=is_cluster(cache, conf.get("REDIS_CLUSTER")), user=user)
 
 
 def _lowlevel_server() -> object:

@@ -23,6 +23,7 @@ from mcp_transport import bootstrap, conf
 from mcp_transport.backends.base import Backend
 from mcp_transport.discovery import declared, needs_declarations
 from mcp_transport.protocol.origin import EXPOSED_HEADERS, METHODS, REQUEST_HEADERS
+from mcp_transport.session_backend import max_event_bytes
 
 __all__ = ["CHECKS"]
 
@@ -59,7 +60,8 @@ def check_rate_limits(**kwargs: Any) -> Iterator[CheckMessage]:
         yield Warning(
             f"{count} workers are configured, and each of them counts rate limits alone: together they admit up to "
             f"{count} times the rate.",
-            hint="Set MCP_TRANSPORT['BACKEND'] to 'redis', or divide the rates by the number of workers.",
+            hint="Set MCP_TRANSPORT['BACKEND'] to 'redis' or 'dynamodb', or divide the rates by the number of "
+            "workers.",
             id="mcp_transport.W016",
         )
 
@@ -72,6 +74,18 @@ def check_listing(**kwargs: Any) -> Iterator[CheckMessage]:
             "mcp_sessions show none.",
             hint="Give the Backend an index, or silence this check if nobody needs to see sessions.",
             id="mcp_transport.W015",
+        )
+
+
+def check_event_sizes(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn about results that the backend cannot store."""
+    limit = None if conf.faults() else max_event_bytes()
+    if limit is not None and (size := conf.get("MAX_RESULT_BYTES")) > limit:
+        yield Warning(
+            f"MAX_RESULT_BYTES is {size}, but the backend {bootstrap.backend_name()!r} stores events of at most "
+            f"{limit} bytes: a larger result cannot be stored.",
+            hint=f"Set MCP_TRANSPORT['MAX_RESULT_BYTES'] to {limit} or less.",
+            id="mcp_transport.W018",
         )
 
 
@@ -246,6 +260,7 @@ CHECKS: Final[tuple[Callable[..., Iterator[CheckMessage]], ...]] = (
     check_workers,
     check_rate_limits,
     check_listing,
+    check_event_sizes,
     check_middleware,
     check_trailing_slash,
     check_eviction,

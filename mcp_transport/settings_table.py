@@ -72,10 +72,17 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "behaves in an unexpected way: the results are the same, but a call takes 3 to 4 times the processor time.",
     ),
     "BACKEND": Setting(
-        "auto", str, "Where sessions are stored: `memory`, `cache`, `redis`, a dotted path, or `auto`."
+        "auto", str, "Where sessions are stored: `memory`, `cache`, `redis`, `dynamodb`, a dotted path, or `auto`."
     ),
     "REDIS_CLUSTER": Setting(
         None, bool | None, "Whether the cache's Redis is a Cluster; None reads it from the cache's options."
+    ),
+    "DYNAMODB": Setting(
+        {},
+        dict,
+        "Where the table of the `dynamodb` backend is: `TABLE` (default `MCPSessions`), `REGION` and `ENDPOINT_URL`, "
+        "which botocore finds elsewhere if they are not here or None.",
+        fault=validation.dynamodb_fault,
     ),
     "CACHE": Setting(
         "default",
@@ -251,7 +258,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         0,
     ),
     "STREAM_QUEUE": _from_policy("stream_queue", int, "How many events are queued in memory for a slow client.", 1),
-    "LEASE_SECONDS": _from_policy("lease", float, "How long a silent node counts as alive (`redis`).", 1),
+    "LEASE_SECONDS": _from_policy("lease", float, "How long a silent node counts as alive (`redis`, `dynamodb`).", 1),
     "DRAIN_SECONDS": _from_policy("drain", float, "How long calls may continue after SIGTERM.", 0),
     "REHYDRATE": _from_policy(
         "rehydrate", bool, "Whether a session is rebuilt from its id when the store has lost it (`redis`)."

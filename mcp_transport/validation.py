@@ -14,6 +14,7 @@ from mcp_transport.protocol.client_address import UNIX, parse_network
 
 __all__ = [
     "cache_hints_fault",
+    "dynamodb_fault",
     "implied_scopes_fault",
     "is_scope",
     "kind_name",
@@ -34,6 +35,11 @@ _MAX_RESULT_BYTES: Final = 256 * 1024 * 1024
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749, 3.3
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#@\s*:]+|\[[0-9a-f:.]+\])(:\d+)?/?", re.I)  # RFC 6454, 6.2
 _DOTTED_PATH: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+_TABLE: Final = {
+    "TABLE": (re.compile(r"[\w.-]{3,255}", re.A), "a name of 3 to 255 letters, digits, '_', '-' and '.'"),
+    "REGION": (re.compile(r"[a-z]{2,}(-[a-z0-9]+)+"), "a region such as 'eu-west-1'"),
+    "ENDPOINT_URL": (re.compile(r"https?://[^/?#@\s]+/?", re.I), "an http or https URL without a path"),
+}
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 # The methods of 2026-07-28 whose results clients may cache (caching).
@@ -126,6 +132,19 @@ def rate_limits_fault(rates: Mapping[Any, Any]) -> str:
             limits(key, value)
         except ValueError as error:
             return f"{key!r}: {error}"
+    return ""
+
+
+def dynamodb_fault(options: Mapping[Any, Any]) -> str:
+    """Check where the table is."""
+    for name, value in options.items():
+        if name not in _TABLE:
+            return f"expected some of {', '.join(_TABLE)}, got {name!r}"
+        pattern, expected = _TABLE[name]
+        if value is None and name != "TABLE":
+            continue
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            return f"expected {expected} for {name!r}, got {value!r}"
     return ""
 
 

@@ -104,15 +104,18 @@ def _secret_key(deployment: Deployment, report: ProjectReport, targets: Set[str]
 def _sessions(deployment: Deployment, report: ProjectReport, targets: Set[str]) -> Iterator[str]:
     if not targets & _MULTI_NODE or deployment.min_replicas == 1:
         return
-    redis = "use Redis for the cache of MCP_TRANSPORT['CACHE'] (docs/howto/redis.md)"
+    shared = (
+        "use Redis for the cache of MCP_TRANSPORT['CACHE'] (docs/howto/redis.md) or the backend 'dynamodb' "
+        "(docs/howto/dynamodb.md)"
+    )
     is_local = report.cache == "FileBasedCache" and bool(targets & _MULTI_NODE - {"systemd"})
     if report.backend == "memory" or (report.backend == "cache" and is_local):
         store = "the memory of one process" if report.backend == "memory" else "files of one machine"
-        yield f"Sessions are in {store}: all of {deployment.min_replicas} nodes but one answer 404; {redis}."
+        yield f"Sessions are in {store}: all of {deployment.min_replicas} nodes but one answer 404; {shared}."
     elif report.backend == "cache" and deployment.affinity == "none":
         yield (
             f"Calls and streams are not shared through a {report.cache}, so {deployment.min_replicas} nodes cannot "
-            f"serve each other's: {redis}, or set --affinity."
+            f"serve each other's: {shared}, or set --affinity."
         )
 
 

@@ -81,9 +81,9 @@ FIXES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "initialize": ('Django settings: MCP_TRANSPORT["PROTOCOL_VERSIONS"], and the server\'s log',),
     "session-nodes": (
-        'Django settings: CACHES on a Redis that all nodes share, MCP_TRANSPORT["BACKEND"] auto or redis',
+        'Django settings: MCP_TRANSPORT["BACKEND"] redis, with CACHES on a Redis for all nodes, or dynamodb',
         "Django settings: the same SECRET_KEY on all nodes",
-        "Without Redis, HAProxy: stick store-response res.hdr(mcp-session-id), stick match req.hdr(mcp-session-id)",
+        "With neither, HAProxy: stick store-response res.hdr(mcp-session-id), stick match req.hdr(mcp-session-id)",
     ),
     "nodes": (
         "nginx: one server line for each node in the upstream",
@@ -117,12 +117,12 @@ FIXES: Final[dict[str, tuple[str, ...]]] = {
         'Django settings: MCP_TRANSPORT["KEEPALIVE_SECONDS"] below half of the shortest timeout on the path',
     ),
     "resume": (
-        "Django settings: CACHES on a Redis that all nodes share, so that any node can resume a stream",
+        "Django settings: CACHES on a Redis that all nodes share, or DynamoDB, so that any node can resume a stream",
         "nginx: remove proxy_cache for this location",
     ),
     "delete": (
         "nginx: remove limit_except and dav_methods for this location",
         "HAProxy: remove http-request deny for DELETE",
-        "Django settings: CACHES on a Redis that all nodes share",
+        "Django settings: CACHES on a Redis that all nodes share, or DynamoDB",
     ),
 }

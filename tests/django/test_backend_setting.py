@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import Any
@@ -68,9 +69,37 @@ async def test_backend_of_the_projects_own_serves_sessions(settings: Any, serve:
 @pytest.mark.parametrize("name", ["redis", "no.such.Backend", f"{__name__}.NoBackend"])
 def test_backend_that_is_not_there_is_the_operators_fault(name: str, settings: Any) -> None:
     settings.MCP_TRANSPORT = {"BACKEND": name}
-    otherwise = "must be auto, memory, cache, redis or a dotted path"
+    otherwise = "must be auto, memory, cache, redis, dynamodb or a dotted path"
     expected = "needs a Redis cache" if name == "redis" else otherwise
     with pytest.raises(ImproperlyConfigured, match=expected):
+        bootstrap.build_backend()
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {},
+            r"needs a region, but neither MCP_TRANSPORT\['DYNAMODB'\]\['REGION'\], the environment",
+        ),
+        ({"AWS_PROFILE": "nobody"}, r"DynamoDB cannot be used: The config profile \(nobody\) could not be found"),
+    ],
+)
+def test_a_table_without_a_region_is_the_operators_fault(
+    changes: dict[str, str], expected: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MCP_TRANSPORT = {"BACKEND": "dynamodb"}
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    for name, value in {"AWS_CONFIG_FILE": "/nonexistent", **changes}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ImproperlyConfigured, match=expected):
+        bootstrap.build_backend()
+
+
+def test_a_table_without_boto3_is_the_operators_fault(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.MCP_TRANSPORT = {"BACKEND": "dynamodb"}
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(ImproperlyConfigured, match=r"needs boto3, which is not installed: pip install 'django-mcp-"):
         bootstrap.build_backend()
 
 

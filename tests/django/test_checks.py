@@ -1,4 +1,4 @@
-"""The warnings of `manage.py check`, W001 to W016: when each speaks, when it keeps silent, and what its hint says.
+"""The warnings of `manage.py check`, W001 to W018: when each speaks, when it keeps silent, and what its hint says.
 
 The errors have their tests in `test_faulty_settings`.
 """
@@ -22,6 +22,7 @@ from tests.django import test_faulty_settings
 from tests.support.settings import INSTALLED_APPS, MIDDLEWARE
 
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
+TABLE: dict[str, Any] = {"BACKEND": "dynamodb", "DYNAMODB": {"REGION": "eu-west-1"}}
 FILE = "django.core.cache.backends.filebased.FileBasedCache"
 DATABASE = "django.core.cache.backends.db.DatabaseCache"
 MEMCACHED = "django.core.cache.backends.memcached.PyMemcacheCache"
@@ -109,6 +110,14 @@ WARNED: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
         for kind in (LOCMEM, FILE)
     ),
     (
+        "W018",
+        ours(**TABLE, MAX_RESULT_BYTES=33_554_433),
+        (
+            "MAX_RESULT_BYTES is 33554433, but the backend 'dynamodb' stores events of at most 33554432 bytes",
+            "or less.",
+        ),
+    ),
+    (
         "W015",
         ours(BACKEND="tests.backends.test_local.ShelfBackend"),
         ("The backend 'tests.backends.test_local.ShelfBackend' cannot list sessions", "Give the Backend an index"),
@@ -171,6 +180,9 @@ SILENT: list[tuple[str, dict[str, Any]]] = [
     ("W001", ours(WORKERS=1)),
     ("W001", ours(WORKERS=4, BACKEND="shop.Shared")),
     *(("W001", {**ours(), **cache(kind)}) for kind in (LOCMEM, FILE, REDIS)),
+    ("W018", ours(**TABLE)),
+    ("W018", ours(**TABLE, MAX_RESULT_BYTES=33_554_432)),
+    ("W018", ours(MAX_RESULT_BYTES=268_435_456)),
     ("W016", ours(WORKERS=3)),
     ("W016", ours(RATE_LIMITS={"caller": "1/s"})),
     ("W016", {**ours(WORKERS=3, RATE_LIMITS={"caller": "1/s"}), **cache(REDIS)}),

@@ -11,7 +11,7 @@ from django.core.management import CommandError, load_command_class
 
 COMMANDS = {
     "mcp_transport": (
-        *("mcp_call", "mcp_deploy", "mcp_doctor", "mcp_drain"),
+        *("mcp_call", "mcp_deploy", "mcp_doctor", "mcp_drain", "mcp_dynamodb"),
         *("mcp_redis_acl", "mcp_sessions", "mcp_tools"),
     ),
     "mcp_transport.contrib.audit": ("mcp_audit",),

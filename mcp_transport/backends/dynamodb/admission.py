@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
+from weakref import WeakValueDictionary
 
 from mcp_transport.backends.codec import each, milliseconds
 from mcp_transport.backends.dynamodb.client import DynamoClient
@@ -36,9 +37,16 @@ class SessionAdmission:
 
     def __init__(self, client: DynamoClient, policy: Policy) -> None:
         self._client, self._policy, self._limit = client, policy, policy.max_sessions_per_principal
+        # One at a time for each caller and loop: they change the same counter.
+        self._locks = WeakValueDictionary[tuple[asyncio.AbstractEventLoop, str], asyncio.Lock]()
 
     async def open(self, session: Session) -> tuple[str, ...]:
         """Store a new session; return the keys of the idle ones that it evicts. Raises: NoRoom, BackendError."""
+        lock = self._locks.setdefault((asyncio.get_running_loop(), session.caller), asyncio.Lock())
+        async with lock:
+            return await self._open(session)
+
+    async def _open(self, session: Session) -> tuple[str, ...]:
         entry, record = self._new_items(session)
         for conflicts in range(_MAX_CONFLICTS):
             admitted = Add(_counter(session.caller), VERSION, 1, self._limit, expiry(session.ends))
@@ -47,7 +55,7 @@ class SessionAdmission:
                 return ()
             except Conflict as conflict:
                 if _RECORD in conflict.positions:
-                    raise BackendError("the session exists already") from conflict
+                    return ()  # it exists already
                 is_full = _COUNTER in conflict.positions
             if is_full:
                 evicted = await self._replace_idle(session, entry, record)

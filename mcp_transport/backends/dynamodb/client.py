@@ -22,7 +22,7 @@ from mcp_transport.backends.dynamodb.store_clock import StoreClock
 from mcp_transport.backends.dynamodb.writes import Conflict, Write, action, request
 from mcp_transport.exceptions import BackendError
 
-__all__ = ["MAX_ITEM_BYTES", "DynamoClient", "TableSettings"]
+__all__ = ["MAX_ITEM_BYTES", "DynamoClient", "TableSettings", "default_region"]
 
 MAX_ITEM_BYTES: Final = 256 * 1024
 """The most bytes of content that the backend puts into one item; DynamoDB allows 400 KiB with names and keys."""
@@ -49,6 +49,15 @@ class TableSettings:
     table: str = "MCPSessions"
     region: str | None = None
     endpoint_url: str | None = None
+
+
+def default_region() -> str | None:
+    """Return the region that botocore finds in the environment or the profile. Raises: BackendError."""
+    try:
+        region: str | None = boto3.session.Session().region_name
+    except BotoCoreError as error:
+        raise BackendError(f"DynamoDB cannot be used: {error}") from error
+    return region
 
 
 class _Connection(NamedTuple):
@@ -229,7 +238,7 @@ class DynamoClient:
         if code == "ConditionalCheckFailedException":
             current = error.response.get("Item")
             return Conflict(from_attributes(current) if current else None)
-        if code == "TransactionInProgressException":
+        if code in ("TransactionInProgressException", "TransactionConflictException"):
             return Conflict()
         if code == "TransactionCanceledException":
             reasons = [reason.get("Code") for reason in error.response.get("CancellationReasons", ())]

@@ -51,7 +51,7 @@ class Append:
             state.hand_to(self.holder)
         state.add(self.events, self.policy.stream_max_events, self.policy.stream_max_bytes)
         if self.kept_until is not None:
-            state.kept_until, state.digest = self.kept_until, self.digest
+            state.kept_until, state.digest = self.kept_until, self.digest or state.digest
         return Appended(state.held_by), state.first if state.first > oldest > 0 else 0
 
     def _current(self, stored: StreamState | None) -> StreamState:

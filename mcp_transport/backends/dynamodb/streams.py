@@ -49,7 +49,6 @@ from mcp_transport.supervision import log_failure
 
 __all__ = ["DynamoStreamLog"]
 
-_R = TypeVar("_R")
 
 # A message for a GET stream is stored in one step with its number, and that step is limited to 4 MiB.
 _MAX_EMITTED_BYTES: Final = 3 * 1024 * 1024
@@ -93,7 +92,8 @@ class DynamoStreamLog(StreamLog):
         leaving: Mapping[RequestId, Ending] = NO_ENDINGS,
     ) -> Appended | None:
         address = stream_address(key, stream)
-        record, stored = await asyncio.gather(self._records.read(key), self._items.peek(address, stream_kind))
+        peek = self._items.peek(address, stream_kind)
+        record, stored = await asyncio.gather(self._records.read(key), peek)
         if record is None:
             self._waiting.running.pop((key, stream), None)
             return None

@@ -44,7 +44,7 @@ class Command(BaseCommand):
         if not backend.shares_streams:
             raise CommandError(
                 f"The {bootstrap.backend_name()!r} backend's nodes cannot be reached from another process. "
-                "Only SIGTERM drains them; use the redis backend to drain them earlier."
+                "Only SIGTERM drains them; use the backend 'redis' or 'dynamodb' to drain them earlier."
             )
         try:
             async_to_sync(self._drain)(backend, wait, max(wait, timeout))

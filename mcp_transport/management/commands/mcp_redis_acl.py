@@ -8,7 +8,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from mcp_transport import bootstrap
+from mcp_transport.session_backend import redis_acl_rule
 
 __all__ = ["Command"]
 
@@ -25,6 +25,6 @@ class Command(BaseCommand):
         if not re.fullmatch(r"[^\s'\"\\]+", user):
             raise CommandError("The name of a Redis user must not contain spaces, quotes or backslashes.")
         try:
-            self.stdout.write(bootstrap.redis_acl_rule(user))
+            self.stdout.write(redis_acl_rule(user))
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error

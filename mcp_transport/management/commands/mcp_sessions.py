@@ -111,7 +111,7 @@ def _require_shared(verb: str) -> None:
     if verb in _NEED_STREAMS and not backend.shares_streams:
         raise CommandError(
             f"The {name!r} backend keeps calls, streams and metrics in each server process, where no other process "
-            "can see them. Use a Redis cache, so that the backend is 'redis'."
+            "can see them. Use the backend 'redis' or 'dynamodb'."
         )
 
 
