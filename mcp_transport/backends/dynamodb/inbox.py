@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from mcp_transport.domain.node_messages import NodeMessage
 from mcp_transport.exceptions import BackendError, Unreadable
 from mcp_transport.supervision import log_failure, suppress_and_log
 
-__all__ = ["Inbox", "partitions", "send"]
+__all__ = ["Inbox", "Outbox", "partitions"]
 
 FIRST_PAUSE_SECONDS: Final = 0.02
 """The first pause between two polls: a call on another node that is answered at once waits little longer."""
@@ -172,63 +172,68 @@ def _part(pk: str, sort_key: str, position: int) -> Address:
     return Address(pk, f"{sort_key}#{position:05d}")
 
 
-async def send(client: DynamoClient, node: str, message: NodeMessage, lease_seconds: float) -> bool:
-    """Put a message into a node's inbox; return False for a node that no longer exists.
+class Outbox:
+    """Sends the messages of one process; those to one node have sort keys in the order in which they are sent."""
 
-    The node's lease is read while the message is written: one round trip, and half of what a transaction costs.
-    Raises: BackendError, also when the inbox is full.
-    """
-    head, *parts = _items(node, encode_message(message), client.now())
-    if parts:
-        if not await _accepts(client, node, lease_seconds):
+    def __init__(self, client: DynamoClient, lease_seconds: float) -> None:
+        self._client, self._lease_seconds, self._last = client, lease_seconds, 0
+
+    async def send(self, node: str, message: NodeMessage) -> bool:
+        """Put a message into a node's inbox; return False for a node that no longer exists.
+
+        The node's lease is read while the message is written: one round trip, and half of what a transaction costs.
+        Raises: BackendError, also when the inbox is full.
+        """
+        head, *parts = self._items(node, encode_message(message))
+        if parts:
+            if not await self._accepts(node):
+                return False
+            await self._client.write_each(puts=parts)
+        write = self._client.write(Put(head))
+        _, accepts = await asyncio.gather(write, _result_or_failure(self._accepts(node)))
+        if accepts is True:
+            return True
+        try:
+            await self._client.write_each(deletes=[Address(item["pk"], item["sk"]) for item in (head, *parts)])
+        except BackendError as error:  # it expires
+            log_failure(f"a message to node {node} cannot be removed", error)
+        if isinstance(accepts, BackendError):
+            raise accepts
+        return False
+
+    async def _accepts(self, node: str) -> bool:
+        """Return whether a node exists. Raises: BackendError if its inbox is full, or the store does not answer."""
+        lease = await read_lease(self._client, node, self._lease_seconds)
+        if lease is None or lease.is_swept:
             return False
-        await client.write_each(puts=parts)
-    accepts = asyncio.ensure_future(_accepts(client, node, lease_seconds))
-    _, failure = await asyncio.gather(client.write(Put(head)), _failure(accepts))
-    if failure is None and accepts.result():
+        if lease.is_full:
+            raise BackendError(f"the inbox of node {node} is full")
         return True
-    try:
-        await client.write_each(deletes=[Address(item["pk"], item["sk"]) for item in (head, *parts)])
-    except BackendError as error:  # it expires
-        log_failure(f"a message to node {node} cannot be removed", error)
-    if failure is not None:
-        raise failure
-    return False
+
+    def _items(self, node: str, content: bytes) -> list[Item]:
+        """Return the items of a message: the one that is written last, and before it the parts of a long message.
+
+        The order of sort keys is that of the store's time; a random part keeps those of several processes apart.
+        Raises: BackendError for a message that no inbox can hold.
+        """
+        if len(content) > _MAX_BYTES:
+            raise BackendError(f"a message of {len(content)} bytes to node {node} is too large")
+        now = self._client.now()
+        self._last = max(self._last + 1, int(now * 1e6))  # the estimate of the store's time may go back
+        (pk, parts_pk), sort_key = partitions(node), f"{self._last:017d}-{secrets.token_hex(6)}"
+        head: Item = {**Address(pk, sort_key)._asdict(), EXPIRES: int(now) + KEEP_SECONDS}
+        if len(content) <= MAX_ITEM_BYTES:
+            return [{**head, "body": content}]
+        chunks = [content[at : at + MAX_ITEM_BYTES] for at in range(0, len(content), MAX_ITEM_BYTES)]
+        parts = [
+            {**_part(parts_pk, sort_key, position)._asdict(), "body": chunk, EXPIRES: head[EXPIRES]}
+            for position, chunk in enumerate(chunks)
+        ]
+        return [{**head, "parts": len(parts)}, *parts]
 
 
-async def _failure(work: asyncio.Future[bool]) -> BackendError | None:
+async def _result_or_failure(work: Awaitable[bool]) -> bool | BackendError:
     try:
-        await work
+        return await work
     except BackendError as error:
         return error
-    return None
-
-
-async def _accepts(client: DynamoClient, node: str, lease_seconds: float) -> bool:
-    """Return whether a node exists. Raises: BackendError if its inbox is full, or the store does not answer."""
-    lease = await read_lease(client, node, lease_seconds)
-    if lease is None or lease.is_swept:
-        return False
-    if lease.is_full:
-        raise BackendError(f"the inbox of node {node} is full")
-    return True
-
-
-def _items(node: str, content: bytes, now: float) -> list[Item]:
-    """Return the items of a message: the one that is written last, and before it the parts of a long message.
-
-    The order of sort keys is that of the store's time; a random part keeps those of several senders apart.
-    Raises: BackendError for a message that no inbox can hold.
-    """
-    if len(content) > _MAX_BYTES:
-        raise BackendError(f"a message of {len(content)} bytes to node {node} is too large")
-    (pk, parts_pk), sort_key = partitions(node), f"{int(now * 1e6):017d}-{secrets.token_hex(6)}"
-    head: Item = {**Address(pk, sort_key)._asdict(), EXPIRES: int(now) + KEEP_SECONDS}
-    if len(content) <= MAX_ITEM_BYTES:
-        return [{**head, "body": content}]
-    chunks = [content[at : at + MAX_ITEM_BYTES] for at in range(0, len(content), MAX_ITEM_BYTES)]
-    parts = [
-        {**_part(parts_pk, sort_key, position)._asdict(), "body": chunk, EXPIRES: head[EXPIRES]}
-        for position, chunk in enumerate(chunks)
-    ]
-    return [{**head, "parts": len(parts)}, *parts]

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 
 from mcp_transport.backends.codec import each
-from mcp_transport.backends.dynamodb import inbox
 from mcp_transport.backends.dynamodb.broadcasts import BroadcastLog
 from mcp_transport.backends.dynamodb.client import DynamoClient
+from mcp_transport.backends.dynamodb.inbox import Outbox
 from mcp_transport.backends.dynamodb.items import Item
 from mcp_transport.backends.dynamodb.leases import Lease, read_lease, read_leases
 from mcp_transport.backends.dynamodb.node_store import DESCRIPTIONS, DynamoNodeStore, journal_address
@@ -30,7 +30,7 @@ class DynamoNodeBus(LeasedNodeBus):
     def __init__(self, client: DynamoClient, policy: Policy, waiting: WaitingStreams) -> None:
         super().__init__(waiting.running, policy.lease)
         self._client, self._waiting, self._session_max_age = client, waiting, policy.session_max_age
-        self._broadcasts = BroadcastLog(client, policy.stream_keep)
+        self._outbox, self._broadcasts = Outbox(client, policy.lease), BroadcastLog(client, policy.stream_keep)
         self._striking = set[asyncio.Task[None]]()
         waiting.on_change = self._wake
 
@@ -91,7 +91,7 @@ class DynamoNodeBus(LeasedNodeBus):
             sender = self._members.get(message.node if isinstance(message, Doubted) else message.asker)
             if sender is not None and isinstance(sender.store, DynamoNodeStore):
                 sender.store.inbox.expect_reply()
-        return await inbox.send(self._client, node, message, self._lease_seconds)
+        return await self._outbox.send(node, message)
 
     async def _number(self, message: Broadcast) -> str:
         return await self._broadcasts.add(message)

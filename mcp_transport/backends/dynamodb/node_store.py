@@ -9,9 +9,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from mcp_transport.backends.dynamodb import inbox
 from mcp_transport.backends.dynamodb.client import MAX_ITEM_BYTES, DynamoClient
-from mcp_transport.backends.dynamodb.inbox import Inbox, partitions
+from mcp_transport.backends.dynamodb.inbox import Inbox, Outbox, partitions
 from mcp_transport.backends.dynamodb.items import EXPIRES, Address
 from mcp_transport.backends.dynamodb.leases import (
     KEEP_SECONDS,
@@ -46,11 +45,12 @@ class DynamoNodeStore(NodeStore):
         self,
         node: str,
         client: DynamoClient,
+        outbox: Outbox,
         lease_seconds: float,
         journal_seconds: float,
         is_waiting: Callable[[str], bool],
     ) -> None:
-        self.node, self._client = node, client
+        self.node, self._client, self._outbox = node, client, outbox
         self._lease_seconds, self._journal_seconds = lease_seconds, journal_seconds
         self.inbox = Inbox(client, node, is_waiting)
         self._loop = asyncio.get_running_loop()
@@ -76,9 +76,7 @@ class DynamoNodeStore(NodeStore):
                 await self._client.write(Put(item, expected))
             except (Conflict, Unreadable):
                 current = await read_lease(self._client, self.node, self._lease_seconds)
-                if current is not None and current.beat == lease.beat:
-                    break  # the answer to the first attempt was lost
-                # Otherwise it is an earlier renewal, whose answer was lost, or an item that no node has written.
+                # Without a mark, it is a renewal whose answer was lost, or an item that no node has written.
                 lapsed = lapsed or current is None or current.is_swept
                 expected = current.expected if current is not None else ABSENT
             else:
@@ -107,7 +105,7 @@ class DynamoNodeStore(NodeStore):
             await self._purge(self.node, _journal(self.node))
 
     async def send(self, node: str, message: NodeMessage) -> bool:
-        return await inbox.send(self._client, node, message, self._lease_seconds)
+        return await self._outbox.send(node, message)
 
     async def add_to_journal(self, streams: set[Stream]) -> None:
         expires = int(self._client.now() + self._journal_seconds)
