@@ -29,6 +29,9 @@ FIRST_PAUSE_SECONDS: Final = 0.02
 LAST_PAUSE_SECONDS: Final = 1.0
 """The pause while nothing arrives, doubled up to this: what an idle stream costs, and the delay of its next event."""
 
+REPLY_SECONDS: Final = 2.0
+"""How long a node polls often after a message to which another node replies: as long as the engine waits for it."""
+
 # The size of an inbox, in messages and bytes. There is no count of what waits, which would cost a second write for
 # each message: an inbox is full if its node has read so much without having emptied it. What waits for a node that
 # reads nothing is bounded by the time until it is declared dead.
@@ -49,10 +52,11 @@ class Inbox:
     """The inbox of one node of this process."""
 
     def __init__(self, client: DynamoClient, node: str, is_waiting: Callable[[str], bool]) -> None:
-        self._client, self._node, self._is_waiting = client, node, is_waiting
+        self._client, self._node, self._has_streams = client, node, is_waiting
         self._pk, self._parts_pk = partitions(node)
         self._loop, self._woken = asyncio.get_running_loop(), asyncio.Event()
         self._pause, self._polled = FIRST_PAUSE_SECONDS, self._loop.time()
+        self._reply_until = self._polled
         self._has_more, self._backlog, self._backlog_bytes = False, 0, 0
         # By sort key: when messages were delivered, and what of them is to be deleted.
         self._delivered, self._undeleted = dict[str, float](), dict[str, list[Address]]()
@@ -69,12 +73,20 @@ class Inbox:
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._woken.set)
 
+    def expect_reply(self) -> None:
+        """Poll often for a while, although the node may have no stream."""
+        self._reply_until = self._loop.time() + REPLY_SECONDS
+        self.wake()
+
+    def _is_waiting(self) -> bool:
+        return self._has_streams(self._node) or self._loop.time() < self._reply_until
+
     async def read(self, seconds: float, receive: Callable[[bytes], None]) -> None:
         """Poll once, at most `seconds` from now; pass each message to `receive`, once. Raises: BackendError."""
         await self._sleep(self._loop.time() + seconds)
         self._polled = self._loop.time()
         # A poll with each heartbeat alone must not miss what is there; the next one would be late.
-        consistent = not self._is_waiting(self._node)
+        consistent = not self._is_waiting()
         reply = await self._client.call(
             "query",
             TableName=self._client.table,
@@ -98,14 +110,14 @@ class Inbox:
         due = deadline
         if self._has_more:
             due = self._polled
-        elif self._is_waiting(self._node):
+        elif self._is_waiting():
             due = min(deadline, self._polled + self._pause)
         while (remaining := due - self._loop.time()) > 0:
             self._woken.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(remaining):
                     await self._woken.wait()
-                if self._is_waiting(self._node):
+                if self._is_waiting():
                     due = min(due, self._loop.time() + FIRST_PAUSE_SECONDS)
 
     # -- messages ------------------------------------------------------------------------------------

@@ -123,8 +123,8 @@ def _decode(raw: Mapping[str, Any], seconds: float) -> Lease:
     with suppress(Unreadable):
         match from_attributes(raw):
             case {"v": int(beat), "lease": int(length), "renewed": int(renewed), "swept": swept, "full": full}:
-                # Numbers alone, and no booleans: the condition of a write compares with a number.
-                if {type(beat), type(length), type(renewed)} == {int} and min(beat, length, renewed + 1) > 0:
-                    if length <= _MAX_LEASE_MILLISECONDS:
-                        return Lease(beat, length / 1000, renewed / 1000, swept is True, full is True)
+                # No booleans: the condition of a write compares with a number.
+                are_numbers = {type(beat), type(length), type(renewed)} == {int}
+                if are_numbers and min(beat, length, renewed + 1) > 0 and length <= _MAX_LEASE_MILLISECONDS:
+                    return Lease(beat, length / 1000, renewed / 1000, swept is True, full is True)
     return Lease(-1 - zlib.crc32(repr(sorted(raw.items())).encode()), seconds)

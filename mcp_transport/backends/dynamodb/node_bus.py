@@ -16,7 +16,7 @@ from mcp_transport.backends.dynamodb.store_clock import MAX_CLOCK_ERROR
 from mcp_transport.backends.dynamodb.waiting import WaitingStreams
 from mcp_transport.backends.leased_nodes import LeasedNodeBus
 from mcp_transport.backends.membership import NodeStore
-from mcp_transport.domain.node_messages import Broadcast, NodeMessage
+from mcp_transport.domain.node_messages import Broadcast, Doubted, NodeMessage, Superseded
 from mcp_transport.domain.policy import Policy
 from mcp_transport.exceptions import BackendError
 from mcp_transport.supervision import log_failure
@@ -87,6 +87,10 @@ class DynamoNodeBus(LeasedNodeBus):
     # -- messages ------------------------------------------------------------------------------------
 
     async def _send(self, node: str, message: NodeMessage) -> bool:
+        if isinstance(message, Doubted | Superseded):
+            sender = self._members.get(message.node if isinstance(message, Doubted) else message.asker)
+            if sender is not None and isinstance(sender.store, DynamoNodeStore):
+                sender.store.inbox.expect_reply()
         return await inbox.send(self._client, node, message, self._lease_seconds)
 
     async def _number(self, message: Broadcast) -> str:
