@@ -246,6 +246,7 @@ class DynamoStreamLog(StreamLog):
         change = Claim(writer=writer, node=node, has_requests=has_requests, ends=ends, now=now)
         state = await self._items.modify(stream_address(key, stream), stream_kind, change)
         if state is None:
+            await self._finish_ended(key, stream, record)
             return None
 
         def take_over(
@@ -263,6 +264,13 @@ class DynamoStreamLog(StreamLog):
         )
         self._waiting.run(key, stream, node)
         return Claimed(record.session, whole, state.last + 1, state.losses)
+
+    async def _finish_ended(self, key: str, stream: str, record: SessionRecord) -> None:
+        """Let the requests of an ended stream leave, whose node died between the two writes."""
+        stored = await self._items.peek(stream_address(key, stream), stream_kind)
+        if stored is not None and stored.kept_until is not None:
+            ids = [item.request_id for item in record.in_flight.values() if item.stream == stream]
+            await self._records.leave(key, dict.fromkeys(ids, Ending.OK), stream)
 
     async def writer(self, key: str, stream: str) -> str:
         item = await self._client.get(stream_address(key, stream))
