@@ -42,7 +42,8 @@ class DynamoNodeBus(LeasedNodeBus):
     # -- nodes ---------------------------------------------------------------------------------------
 
     def _store_of(self, node: str) -> NodeStore:
-        return DynamoNodeStore(node, self._client, self._lease_seconds, self._session_max_age, self._waiting.of_node)
+        lease_seconds, is_waiting = self._lease_seconds, self._waiting.of_node
+        return DynamoNodeStore(node, self._client, self._outbox, lease_seconds, self._session_max_age, is_waiting)
 
     def _is_alive(self, node: str) -> Awaitable[bool]:
         return self._exists(node)
