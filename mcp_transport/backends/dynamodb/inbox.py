@@ -85,8 +85,9 @@ class Inbox:
         """Poll once, at most `seconds` from now; pass each message to `receive`, once. Raises: BackendError."""
         await self._sleep(self._loop.time() + seconds)
         self._polled = self._loop.time()
-        # A poll with each heartbeat alone must not miss what is there; the next one would be late.
-        consistent = not self._is_waiting()
+        # A poll with each heartbeat must not miss what is there, since the next one would be late. And a page of
+        # messages that were deleted must not come again and again.
+        consistent = self._has_more or not self._is_waiting()
         reply = await self._client.call(
             "query",
             TableName=self._client.table,

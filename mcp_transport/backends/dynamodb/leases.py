@@ -2,6 +2,7 @@
 
 DynamoDB has no clock, and deletes expired items days late. So a node is dead when another one has observed its beat
 unchanged for longer than the lease; no wall clock decides. Beats are random: an unchanged one was never renewed.
+Nodes look at each other with each heartbeat, so a node is swept at most 5/3 of a lease after its last heartbeat.
 """
 
 from __future__ import annotations

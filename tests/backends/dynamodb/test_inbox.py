@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,6 +15,7 @@ from mcp_transport.backends.dynamodb.items import Address
 from mcp_transport.backends.dynamodb.node_bus import DynamoNodeBus
 from mcp_transport.backends.dynamodb.waiting import WaitingStreams
 from mcp_transport.domain.node_messages import Closed, Doubted, ReplyArrived, Superseded
+from mcp_transport.domain.policy import Policy
 from mcp_transport.exceptions import BackendError
 from tests.backends.contract_nodes import QUICK, Process, eventually
 from tests.support.backends import KEY, STREAM
@@ -161,3 +163,15 @@ async def test_who_expects_a_reply_polls_often(
     assert not store.inbox._is_waiting()
     assert await sender.bus.send("b", message)
     assert store.inbox._is_waiting()
+
+
+async def test_a_stream_that_another_thread_adds_wakes_the_node(table: TableSettings, sender: Process) -> None:
+    waiting = WaitingStreams()
+    slow = Process(DynamoNodeBus(build_client(table), Policy(lease=3600.0), waiting))
+    await slow.start("b")
+    try:
+        assert await sender.bus.send("b", Closed(KEY))
+        await asyncio.to_thread(waiting.hold, KEY, STREAM, "b")
+        await slow.receives("b", Closed(KEY))
+    finally:
+        await slow.leave()
