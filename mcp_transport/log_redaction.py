@@ -21,7 +21,7 @@ __all__ = ["RedactExceptionText", "captured_exceptions", "install"]
 _LOGGERS: Final = (
     "mcp.server.mcpserver.server",
     "mcp.server.runner",
-    "mcp_transport.backends.redis.membership",
+    "mcp_transport.backends.membership",
     "mcp_transport.call_context",
     "mcp_transport.client.http",
     "mcp_transport.connections",

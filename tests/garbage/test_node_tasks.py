@@ -12,9 +12,10 @@ import orjson
 import pytest
 import redis
 
+from mcp_transport.backends.membership import Membership
 from mcp_transport.backends.redis import redis_backend
 from mcp_transport.backends.redis.acl import acl_rule
-from mcp_transport.backends.redis.membership import Membership
+from mcp_transport.backends.redis.node_store import RedisNodeStore
 from mcp_transport.backends.redis.session_index import SessionIndexWriter
 from mcp_transport.domain.node_messages import CancelCall, NodeLost
 from mcp_transport.domain.policy import Policy
@@ -94,10 +95,15 @@ async def test_a_task_of_a_node_in_which_something_is_cancelled_goes_on(
 
 
 @pytest.mark.parametrize(
-    "step", ["_heartbeat", "_read", "_check_nodes", "_journal_streams", "_ack_inbox", "_description"]
+    ("owner", "step"),
+    [
+        *((Membership, step) for step in ("_heartbeat", "_check_nodes", "_journal_streams", "_description")),
+        *((RedisNodeStore, step) for step in ("read_inbox", "_ack_inbox")),
+    ],
 )
 @pytest.mark.parametrize("error", [RuntimeError("odd"), asyncio.CancelledError()], ids=["error", "cancelled"])
 async def test_whatever_a_step_raises_is_logged_and_the_node_goes_on(
+    owner: type[Membership | RedisNodeStore],
     step: str,
     error: BaseException,
     server: RedisServer,
@@ -105,23 +111,23 @@ async def test_whatever_a_step_raises_is_logged_and_the_node_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    real, is_armed, raised = getattr(Membership, step), asyncio.Event(), asyncio.Event()
+    real, is_armed, raised = getattr(owner, step), asyncio.Event(), asyncio.Event()
 
-    def fail_once(member: Membership) -> None:
+    def fail_once(member: Membership | RedisNodeStore) -> None:
         if member.node == "here" and is_armed.is_set() and not raised.is_set():
             raised.set()
             raise error
 
-    async def fail_then_do(member: Membership, *args: Any, **options: Any) -> Any:
+    async def fail_then_do(member: Membership | RedisNodeStore, *args: Any, **options: Any) -> Any:
         fail_once(member)
         return await real(member, *args, **options)
 
-    def fail_then_return(member: Membership) -> Any:
+    def fail_then_return(member: Membership | RedisNodeStore) -> Any:
         fail_once(member)
         return real(member)
 
     is_async = inspect.iscoroutinefunction(real)
-    monkeypatch.setattr(Membership, step, fail_then_do if is_async else fail_then_return)
+    monkeypatch.setattr(owner, step, fail_then_do if is_async else fail_then_return)
     async with Pair(on(server)) as pair:
         is_armed.set()
         if step == "_ack_inbox":

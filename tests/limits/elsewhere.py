@@ -7,7 +7,7 @@ from inspect import signature
 from mcp_transport import context, signals
 from mcp_transport.api.base import _MAX_BODY_BYTES
 from mcp_transport.auth import http_client, introspection
-from mcp_transport.backends.redis.membership import _MAX_RETRY_SECONDS
+from mcp_transport.backends.membership import _MAX_RETRY_SECONDS
 from mcp_transport.contrib.audit.serialization import MAX_ARGUMENT_BYTES
 from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.admission import _SHARE_PER_CALLER

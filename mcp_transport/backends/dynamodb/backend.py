@@ -9,6 +9,7 @@ from mcp_transport.backends.dynamodb.client import DynamoClient, TableSettings
 from mcp_transport.backends.dynamodb.node_bus import DynamoNodeBus
 from mcp_transport.backends.dynamodb.rates import DynamoRateStore
 from mcp_transport.backends.dynamodb.session_index import DynamoSessionIndex
+from mcp_transport.backends.dynamodb.session_records import SessionRecords
 from mcp_transport.backends.dynamodb.sessions import DynamoSessionStore
 from mcp_transport.backends.dynamodb.streams import DynamoStreamLog
 from mcp_transport.backends.dynamodb.versioned import VersionedItems
@@ -22,9 +23,10 @@ def dynamodb_backend(policy: Policy, settings: TableSettings, now: Callable[[], 
     """Build the backend; `now` replaces the store's clock in tests."""
     client, waiting = DynamoClient(settings, now), WaitingStreams()
     items, bus = VersionedItems(client), DynamoNodeBus(client, policy, waiting)
+    records = SessionRecords(client, policy, items)
     return Backend(
-        DynamoSessionStore(client, policy, items, waiting),
-        DynamoStreamLog(client, policy, items, waiting, bus),
+        DynamoSessionStore(client, policy, items, records, waiting),
+        DynamoStreamLog(client, policy, items, records, waiting, bus),
         bus,
         DynamoSessionIndex(client, policy),
         DynamoRateStore(client),

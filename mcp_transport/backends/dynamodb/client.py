@@ -84,10 +84,13 @@ class DynamoClient:
         reply = await self.call("get_item", TableName=self.table, Key=address.attributes(), ConsistentRead=True)
         return from_attributes(reply["Item"]) if "Item" in reply else None
 
-    async def write(self, write: Write) -> None:
-        """Write one item. Raises: Conflict, BackendError."""
+    async def write(self, write: Write, *, former: bool = False) -> Item | None:
+        """Write one item; with `former`, return the one that was stored. Raises: Conflict, BackendError."""
         operation, parameters = request(write)
-        await self.call(operation, TableName=self.table, **parameters)
+        if former:
+            parameters["ReturnValues"] = "ALL_OLD"
+        reply = await self.call(operation, TableName=self.table, **parameters)
+        return from_attributes(reply["Attributes"]) if reply.get("Attributes") else None
 
     # -- several items -------------------------------------------------------------------------------
 

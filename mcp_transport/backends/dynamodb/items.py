@@ -9,13 +9,25 @@ from typing import Any, Final, NamedTuple
 
 from mcp_transport.backends.codec import strict
 
-__all__ = ["EXPIRES", "LISTING_INDEX", "VERSION", "Address", "Item", "digest", "from_attributes", "to_attributes"]
+__all__ = [
+    "EXPIRES",
+    "LISTING_INDEX",
+    "VERSION",
+    "Address",
+    "Item",
+    "digest",
+    "from_attributes",
+    "to_attributes",
+]
 
 VERSION: Final = "v"
 """The attribute with a random number that each write of a versioned item changes."""
 
 EXPIRES: Final = "ttl"
 """The attribute by which DynamoDB deletes an item, in seconds since the epoch. It may be days late."""
+
+# How much later an item may be deleted than it expires: the backend itself decides what has expired.
+_EXPIRY_MARGIN_SECONDS: Final = 60
 
 LISTING_INDEX: Final = "sessions"
 """The sparse index of live sessions: its keys are `shard` and `created`."""
@@ -44,6 +56,11 @@ def to_attributes(item: Mapping[str, Any]) -> dict[str, Any]:
 def from_attributes(attributes: Mapping[str, Any]) -> Item:
     """Convert attribute values to an item. Raises: Unreadable for types that this backend does not write."""
     return {name: _from_value(value) for name, value in attributes.items()}
+
+
+def expiry(seconds: float) -> dict[str, int]:
+    """Return the attribute that lets DynamoDB delete an item some time after it has expired."""
+    return {EXPIRES: int(seconds) + _EXPIRY_MARGIN_SECONDS}
 
 
 def digest(text: str) -> str:

@@ -30,6 +30,13 @@ class WaitingStreams:
         self.held[key, stream] = node
         self.on_change()
 
+    def note_holder(self, key: str, stream: str, node: str, *, is_over: bool) -> None:
+        """Record the holder that a writer of this process has learnt of, if it is the writer's node."""
+        if is_over:
+            self.held.pop((key, stream), None)
+        elif self.running.get((key, stream)) == node and (key, stream) not in self.held:
+            self.hold(key, stream, node)
+
     def drop(self, key: str) -> None:
         """Forget the streams of a session that has ended."""
         for streams in (self.running, self.held):

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from mcp_transport.backends.dynamodb.items import VERSION, Address, Item, to_attributes
 
-__all__ = ["ABSENT", "Add", "Conflict", "Delete", "Put", "Write", "action", "request"]
+__all__ = ["ABSENT", "Add", "Conflict", "Delete", "Put", "Write", "action", "request", "size_of"]
 
 ABSENT: Final = 0
 """The expected version of an item that must not exist."""
@@ -54,6 +54,17 @@ class Add:
 
 
 Write = Put | Delete | Add
+
+
+def size_of(write: Write) -> int:
+    """Return about how many bytes a write stores, for the limit of a transaction."""
+    content = write.item.values() if isinstance(write, Put) else ()
+    return sum(
+        len(part)
+        for value in content
+        for part in (value if isinstance(value, list) else [value])
+        if isinstance(part, bytes | str)
+    )
 
 
 def request(write: Write) -> tuple[str, dict[str, Any]]:

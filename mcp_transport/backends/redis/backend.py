@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcp_transport.backends.base import Backend
+from mcp_transport.backends.membership import RunningStreams
 from mcp_transport.backends.redis.client import RedisClient
 from mcp_transport.backends.redis.node_bus import RedisNodeBus
-from mcp_transport.backends.redis.pending import IndexChanges, RunningStreams
+from mcp_transport.backends.redis.pending import IndexChanges
 from mcp_transport.backends.redis.rates import RedisRateStore
 from mcp_transport.backends.redis.session_index import SessionIndexWriter
 from mcp_transport.backends.redis.session_search import RedisSessionIndex

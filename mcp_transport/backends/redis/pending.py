@@ -6,10 +6,7 @@ from dataclasses import dataclass, field
 
 from mcp_transport.domain.session import Session
 
-__all__ = ["IndexChanges", "RunningStreams"]
-
-RunningStreams = dict[tuple[str, str], str]
-"""By session and stream, the node of this process that runs the stream's calls."""
+__all__ = ["IndexChanges"]
 
 
 @dataclass(slots=True)

@@ -12,11 +12,11 @@ from redis.exceptions import NoPermissionError
 from mcp_transport.backends.codec import milliseconds
 from mcp_transport.backends.contracts import SessionIndex
 from mcp_transport.backends.listing import NEW_SESSION_SECONDS, summarize
+from mcp_transport.backends.membership import RunningStreams
 from mcp_transport.backends.records import Overview, Page
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.client import RedisClient
 from mcp_transport.backends.redis.index_sets import Facet, FixedFacet, SetFacet, SortedSetFacet
-from mcp_transport.backends.redis.pending import RunningStreams
 from mcp_transport.backends.redis.session_index import SessionIndexWriter
 from mcp_transport.domain.session import Session, short_id
 from mcp_transport.domain.session_query import ACTIVE_SECONDS, EVERYTHING, SessionQuery, State

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from mcp_transport.backends.codec import decode_id, encode_id, milliseconds
 from mcp_transport.backends.contracts import CANCEL_KEEP_SECONDS, MAX_CANCELS, SessionStore
+from mcp_transport.backends.membership import RunningStreams
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.client import SESSION_PARTS, RedisClient
-from mcp_transport.backends.redis.pending import IndexChanges, RunningStreams
+from mcp_transport.backends.redis.pending import IndexChanges
 from mcp_transport.backends.redis.rates import bucket_arguments, bucket_keys
 from mcp_transport.backends.redis.session_index import SessionIndexWriter
 from mcp_transport.backends.results import Closing, Entered, NoRoom, RateLimited

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from mcp_transport.backends.codec import milliseconds, strict
 from mcp_transport.backends.contracts import NO_ENDINGS, StreamLog
+from mcp_transport.backends.membership import RunningStreams
 from mcp_transport.backends.records import StreamRecord
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.client import SESSION_PARTS, RedisClient
 from mcp_transport.backends.redis.node_bus import RedisNodeBus
-from mcp_transport.backends.redis.pending import IndexChanges, RunningStreams
+from mcp_transport.backends.redis.pending import IndexChanges
 from mcp_transport.backends.results import (
     Appended,
     Attached,

@@ -12,7 +12,7 @@ from mcp_transport.backends.redis.command_batcher import CommandBatcher
 from mcp_transport.backends.redis.scripts import load_scripts
 from mcp_transport.engine.endpoint import Endpoint
 from tests.support.clock import settle
-from tests.support.redis.backend import client_of, members
+from tests.support.redis.backend import client_of, node_store
 from tests.support.redis.server import RedisServer
 from tests.support.redis.users import ADMIN, PASSWORD
 
@@ -168,9 +168,9 @@ class Meter:
                 return False
             if client.batcher._waiting:
                 return False
-            member = members(endpoint.backend)[node.id]
-            newest = await member._inbox.xrevrange(client.keys.inbox(node.id), count=1)
-            if newest and newest[0][0].decode() != member._last_id:
+            store = node_store(endpoint.backend, node.id)
+            newest = await store._inbox.xrevrange(client.keys.inbox(node.id), count=1)
+            if newest and newest[0][0].decode() != store._last_id:
                 return False
         await settle()
         return len(self.trips) == before

@@ -16,7 +16,7 @@ from mcp_transport.domain.node_messages import Closed
 from mcp_transport.domain.session_query import SessionQuery, State
 from mcp_transport.exceptions import BackendError
 from tests.support.backends import ANN, KEY, POLICY, STREAM, HandClock, in_flight, index_of, session
-from tests.support.redis.backend import members
+from tests.support.redis.backend import members, node_store
 
 pytestmark = pytest.mark.servers
 
@@ -47,9 +47,9 @@ async def test_load_of_a_node_is_read_from_its_lease_as_far_as_it_is_there(backe
     await backend.bus.start("n1", lambda message: None, lambda: ProcessMetrics(load=load))
     assert [node.load for node in await backend.bus.nodes()] == [load]
     assert [numbers.load for numbers in await backend.bus.metrics()] == [load]
-    member = members(backend)["n1"]
-    read = partial(member._client.execute, "GET", member._keys.lease("n1"))
-    write = partial(member._client.execute, "SET", member._keys.lease("n1"))
+    store = node_store(backend, "n1")
+    read = partial(store._client.execute, "GET", store._keys.lease("n1"))
+    write = partial(store._client.execute, "SET", store._keys.lease("n1"))
     lease = orjson.loads(await read())
     del lease["numbers"]["load"]  # the previous release
     await write(orjson.dumps(lease), "PX", 10_000)
@@ -61,13 +61,13 @@ async def test_load_of_a_node_is_read_from_its_lease_as_far_as_it_is_there(backe
 
 async def test_inbox_of_a_node_that_dies_before_its_next_heartbeat_expires(backend: Backend) -> None:
     await backend.bus.start("n1", lambda message: None)
-    member = members(backend).pop("n1")  # as another process sees it
-    keys = [member._keys.inbox("n1"), member._keys.inbox_bytes("n1")]
-    await member._client.execute("DEL", *keys)
+    store, member = node_store(backend, "n1"), members(backend).pop("n1")  # as another process sees it
+    keys = [store._keys.inbox("n1"), store._keys.inbox_bytes("n1")]
+    await store._client.execute("DEL", *keys)
     await member.stop()
-    await member._client.execute("SET", member._keys.lease("n1"), "{}", "PX", 10_000)
+    await store._client.execute("SET", store._keys.lease("n1"), "{}", "PX", 10_000)
     assert await backend.bus.send("n1", Closed(KEY))
-    assert all([await member._client.execute("PTTL", key) > 0 for key in keys])
+    assert all([await store._client.execute("PTTL", key) > 0 for key in keys])
 
 
 @pytest.mark.parametrize("is_at_once", [True, False], ids=["at once", "after a heartbeat"])
@@ -75,11 +75,11 @@ async def test_journal_of_a_node_that_dies_before_its_next_heartbeat_expires(
     is_at_once: bool, backend: Backend, clock: HandClock
 ) -> None:
     await backend.bus.start("n1", lambda message: None)
-    member = members(backend)["n1"]
+    member, store = members(backend)["n1"], node_store(backend, "n1")
     await backend.sessions.open(session(clock))
     await backend.sessions.enter(KEY, ANN, "n1", [in_flight(1)])
     await (member.journal(KEY, STREAM) if is_at_once else member._journal_streams())
-    assert await member._client.execute("PTTL", member._keys.journal("n1")) > 0
+    assert await store._client.execute("PTTL", store._keys.journal("n1")) > 0
 
 
 async def test_after_an_outage_shorter_than_a_lease_no_live_node_is_declared_dead(
@@ -90,9 +90,9 @@ async def test_after_an_outage_shorter_than_a_lease_no_live_node_is_declared_dea
     await backend.sessions.open(session(clock))
     await backend.sessions.enter(KEY, ANN, "n1", [in_flight(1)])
     # The lease of `n1`, renewed earlier, has lapsed, and that of `n2` has not; `n2` returns first.
-    n2, now = members(backend)["n2"], asyncio.get_running_loop().time()
+    n2, store, now = members(backend)["n2"], node_store(backend, "n2"), asyncio.get_running_loop().time()
     n2.lease = Lease(1.0, now - 0.7)
-    assert await n2._client.execute("DEL", n2._keys.lease("n1")) == 1
+    assert await store._client.execute("DEL", store._keys.lease("n1")) == 1
     claim = asyncio.ensure_future(backend.streams.claim(KEY, STREAM, "n1", "n2"))
     for _ in range(3):
         await n2._heartbeat()

@@ -10,9 +10,10 @@ import pytest
 import redis
 
 from mcp_transport.backends.base import Backend
+from mcp_transport.backends.membership import Membership
 from mcp_transport.backends.redis import redis_backend
 from mcp_transport.backends.redis.client import RedisClient
-from mcp_transport.backends.redis.membership import Membership
+from mcp_transport.backends.redis.node_store import RedisNodeStore
 from mcp_transport.backends.redis.pending import IndexChanges
 from mcp_transport.backends.redis.scripts import PRELUDE, load_scripts
 from mcp_transport.domain.policy import Policy
@@ -106,6 +107,13 @@ def members(backend: Backend) -> dict[str, Membership]:
     bus: Any = backend.bus
     members: dict[str, Membership] = bus._members
     return members
+
+
+def node_store(backend: Backend, node: str) -> RedisNodeStore:
+    """Return what a node of a backend stores for its membership."""
+    store = members(backend)[node].store
+    assert isinstance(store, RedisNodeStore)
+    return store
 
 
 async def write_index(backend: Backend) -> None:

@@ -1,0 +1,231 @@
+"""The state of a stream beside its events: who writes and who holds it, and which numbers its log has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from mcp_transport.backends.codec import dumps, milliseconds, seconds, strict
+from mcp_transport.backends.dynamodb.items import Address, Item, expiry
+from mcp_transport.backends.dynamodb.session_record import session_pk
+from mcp_transport.backends.dynamodb.versioned import Kind
+from mcp_transport.backends.records import StreamRecord
+from mcp_transport.backends.results import Appended, Event, Holder
+from mcp_transport.protocol.cursor import WRITER_SPAN
+
+__all__ = ["STREAM_PREFIX", "Block", "StreamState", "stream_address", "stream_kind", "stream_record"]
+
+STREAM_PREFIX: Final = "stream#"
+
+# A log is divided into blocks of at most this share of its limits; the oldest block is dropped as a whole. A finer
+# division would make each item that describes a stream larger, which each write of it pays for.
+_BLOCKS: Final = 16
+
+
+@dataclass(slots=True)
+class Block:
+    """Events of a log with contiguous numbers."""
+
+    first: int
+    last: int
+    bytes: int
+
+
+@dataclass(slots=True)
+class StreamState:
+    """A stream; `ends` is when its session ends at the latest."""
+
+    ends: float
+    writer: str = ""
+    holder: str = ""
+    epoch: int = 0
+    last: int = 0
+    delivered: int = 0
+    heard: str = ""
+    """The number of the last broadcast that was added."""
+    losses: int = 0
+    """How many of its writers have died."""
+    kept_until: float | None = None
+    """Set once the stream has ended."""
+    ends_silently: bool = False
+    """Is its last event an end without a message?"""
+    digest: bytes = b""
+    """The digest of an idempotency key's request, once the stream has ended."""
+    blocks: list[Block] = field(default_factory=list)
+
+    @property
+    def first(self) -> int:
+        """Return the number of the oldest event in the log."""
+        return self.blocks[0].first if self.blocks else 0
+
+    @property
+    def held_by(self) -> Holder | None:
+        """Return the holder."""
+        return Holder(self.holder, self.epoch) if self.holder else None
+
+    def is_kept(self, now: float) -> bool:
+        """Return whether the stream goes on, or ended a short time ago."""
+        return self.kept_until is None or now <= self.kept_until
+
+    def hand_to(self, node: str) -> Holder:
+        """Make a node the holder."""
+        self.epoch += 1
+        self.holder = node
+        return Holder(node, self.epoch)
+
+    def refuse(self, writer: str, events: Sequence[Event], *, refills: bool) -> Appended | None:
+        """Return why nothing of a writer's events may be stored: another writer, or with `refills` a gap."""
+        if writer and self.writer not in ("", writer):
+            return Appended(fenced=True)
+        if refills and events and events[0].seq > self.last + 1:
+            return Appended(missing=self.last + 1)
+        return None
+
+    def new_events(self, events: Sequence[Event]) -> list[Event]:
+        """Return the events that the log does not have."""
+        return [event for event in events if event.seq > self.last]
+
+    def add(self, events: Iterable[Event], max_events: int, max_bytes: int) -> None:
+        """Add events to the log, count what lies before a gap as lost, and drop the oldest beyond the limits."""
+        for event in events:
+            if event.seq > self.last:
+                self._add(event, max(1, max_events // _BLOCKS), max_bytes // _BLOCKS)
+        while len(self.blocks) > 1 and (
+            sum(block.last - block.first + 1 for block in self.blocks) > max_events
+            or sum(block.bytes for block in self.blocks) > max_bytes
+        ):
+            del self.blocks[0]
+
+    def _add(self, event: Event, max_events: int, max_bytes: int) -> None:
+        size, block = len(event.payload), self.blocks[-1] if self.blocks else None
+        if event.seq != self.last + 1:
+            self.blocks, block = [], None
+        fits = block is not None and block.last - block.first + 1 < max_events and block.bytes + size <= max_bytes
+        if block is not None and fits and block.last == event.seq - 1:
+            block.last, block.bytes = event.seq, block.bytes + size
+        else:
+            self.blocks.append(Block(event.seq, event.seq, size))
+        self.last, self.ends_silently = event.seq, event.terminal and not event.payload
+
+    def begin_next_span(self) -> None:
+        """Continue at the numbers of a new writer."""
+        self.last = (self.last // WRITER_SPAN + 1) * WRITER_SPAN
+
+    def numbers_after(self, after: int) -> list[tuple[int, int]]:
+        """Return the ranges of numbers after `after` that the log has."""
+        return [(max(block.first, after + 1), block.last) for block in self.blocks if block.last > after]
+
+    def lost_after(self, after: int, found: Sequence[Event]) -> int:
+        """Return how many events after `after` are missing, of those that were `found` in the log."""
+        lost, expected, numbers = 0, after + 1, {event.seq for event in found}
+        for first, last in self.numbers_after(after):
+            lost += _missing_between(expected, first)
+            lost += sum(number not in numbers for number in range(first, last + 1))
+            expected = last + 1
+        return lost
+
+    def lost_in(self, after: int) -> bool:
+        """Return whether the log has dropped events after `after`."""
+        expected = after + 1
+        for first, last in self.numbers_after(after):
+            if _missing_between(expected, first):
+                return True
+            expected = last + 1
+        return False
+
+    def has_message_after(self, after: int) -> bool:
+        """Return whether the log has, or has dropped, a message after `after`."""
+        newest = self.blocks[-1].last if self.blocks else 0
+        return newest - self.ends_silently > after
+
+
+def _missing_between(expected: int, number: int) -> int:
+    """Count missing numbers; the gap between the numbers of two writers does not count."""
+    if expected // WRITER_SPAN == number // WRITER_SPAN:
+        return number - expected
+    return number % WRITER_SPAN - 1
+
+
+def stream_address(key: str, stream: str) -> Address:
+    """Return the address of a stream's state."""
+    return Address(session_pk(key), f"{STREAM_PREFIX}{stream}")
+
+
+def stream_record(name: str, state: StreamState) -> StreamRecord:
+    """Return the record that operators see."""
+    return StreamRecord(
+        name=name,
+        writer=state.writer,
+        holder=state.holder,
+        epoch=state.epoch,
+        last=state.last,
+        bytes=sum(block.bytes for block in state.blocks),
+        ended=state.kept_until is not None,
+    )
+
+
+def _encode(state: StreamState) -> Item:
+    ends = state.ends if state.kept_until is None else min(state.kept_until, state.ends)
+    stored: dict[str, Any] = {
+        "ends": milliseconds(state.ends),
+        "writer": state.writer,
+        "holder": state.holder,
+        "epoch": state.epoch,
+        "last": state.last,
+        "delivered": state.delivered,
+        "heard": state.heard,
+        "losses": state.losses,
+        "kept_until": None if state.kept_until is None else milliseconds(state.kept_until),
+        "ends_silently": state.ends_silently,
+        "digest": state.digest.hex(),
+        "blocks": [[block.first, block.last, block.bytes] for block in state.blocks],
+    }
+    return {
+        "d": dumps({name: value for name, value in stored.items() if value}),
+        **expiry(ends),
+    }
+
+
+@strict
+def _decode(item: Item) -> StreamState:
+    stored = orjson.loads(item["d"])
+    state = StreamState(
+        ends=seconds(stored["ends"]),
+        writer=_text(stored.get("writer", "")),
+        holder=_text(stored.get("holder", "")),
+        epoch=_count(stored.get("epoch", 0)),
+        last=_count(stored.get("last", 0)),
+        delivered=_count(stored.get("delivered", 0)),
+        heard=_text(stored.get("heard", "")),
+        losses=_count(stored.get("losses", 0)),
+        kept_until=seconds(stored["kept_until"]) if "kept_until" in stored else None,
+        ends_silently=stored.get("ends_silently") is True,
+        digest=bytes.fromhex(stored.get("digest", "")),
+        blocks=[Block(*map(_count, block)) for block in stored.get("blocks", ())],
+    )
+    if state.delivered > state.last or any(
+        not 0 <= block.last - block.first < _MAX_NUMBERS for block in state.blocks
+    ):
+        raise ValueError("impossible numbers")
+    return state
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("not a string")
+    return value
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError("not a count")
+    return value
+
+
+# A loop over more numbers than a log ever has would block the process.
+_MAX_NUMBERS: Final = 1_000_000
+
+stream_kind: Final = Kind(_decode, _encode)

@@ -1,0 +1,39 @@
+"""The nodes of the DynamoDB backend do what those of every backend with leases do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from mcp_transport.backends.dynamodb.client import TableSettings
+from mcp_transport.backends.dynamodb.items import Address
+from mcp_transport.backends.dynamodb.node_bus import DynamoNodeBus
+from mcp_transport.backends.dynamodb.waiting import WaitingStreams
+from mcp_transport.backends.dynamodb.writes import Put
+from tests.backends.contract_nodes import QUICK, NodeContract, Process
+from tests.support.dynamodb.backend import build_client
+
+
+class TestDynamoNodes(NodeContract):
+    @pytest.fixture
+    async def make(self, table: TableSettings) -> AsyncIterator[Callable[[], Process]]:
+        processes = []
+
+        def build_one() -> Process:
+            processes.append(process := Process(DynamoNodeBus(build_client(table), QUICK, WaitingStreams())))
+            return process
+
+        yield build_one
+        for process in processes:
+            await process.leave()
+
+    async def put_message(self, process: Process, node: str, raw: bytes) -> None:
+        bus: Any = process.bus
+        items = await bus._client.query(f"inbox#{node}")
+        await bus._client.write(Put({"pk": f"inbox#{node}", "sk": f"0-{len(items)}", "body": raw}))
+
+    async def put_in_journal(self, process: Process, node: str, entry: str) -> None:
+        bus: Any = process.bus
+        await bus._client.write(Put({**Address(f"journal#{node}", entry)._asdict()}))
