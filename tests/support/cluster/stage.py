@@ -171,6 +171,12 @@ class Stage:
             noted = [item for key in redis.keys("mcp:*:own") for item in redis.hkeys(key)]
         return any(item.startswith(session_key(client.session_id)) for item in noted)
 
+    def has_orphans(self) -> bool:
+        """Tell whether a node without a lease still has calls in its journal, which nobody has claimed."""
+        with self.redis.connect() as redis:
+            journals = [key for key in redis.keys("mcp:*:own") if redis.hlen(key)]
+            return any(not redis.exists(f"{key.removesuffix('own')}lease") for key in journals)
+
     def is_ready(self, node: Node) -> bool:
         """Tell whether a node wants traffic."""
         try:
