@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from contextvars import Context
 
+from mcp_transport.domain.circuit_breaker import Result
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.principal import ANONYMOUS
 from mcp_transport.engine.call import FAILED, Call
@@ -86,6 +87,7 @@ class CoalescedCall(Call):
     def enter_admitted(self) -> None:
         """Count the time of the timeout from now on, also that of the calls that have joined."""
         super().enter_admitted()
+        self.has_started = True
         if self._shared is not None and self._shared.leader is self:
             self._shared.admit()
 
@@ -130,6 +132,8 @@ class CoalescedCall(Call):
 
     def _task_done(self) -> None:
         super()._task_done()
+        if self._permit is not None:
+            self._permit.settle(Result.NOTHING)  # unless the handler, which may have gone on for others, has
         if self._exchange is not None:
             self._exchange.audience = None
         if self._shared is not None:
@@ -165,7 +169,9 @@ class CoalescedCall(Call):
             return
         if self._own_exchange is not None:
             self._own_exchange.ended = True
+        permit, self._permit = self._permit, None  # which is settled when the handler ends
         self._end()
+        self._permit = permit
 
     def stop(self) -> None:
         """Cancel the handler."""
@@ -174,7 +180,14 @@ class CoalescedCall(Call):
     def _end_with(self, outcome: Outcome, ending: Ending) -> None:
         if ending is Ending.ERROR:  # a timeout: who comes now would wait for what may never end
             self.close()
+            if self._shared is not None:
+                self._shared.leader.count_timeout()
         super()._end_with(outcome, ending)
+
+    def count_timeout(self) -> None:
+        """Count a timeout of one that waits for the handler as a failure, unless that has not been called yet."""
+        if self._permit is not None and self._permit.has_started:
+            self._permit.settle(Result.FAILURE)
 
 
 def _anonymous(exchange: Exchange) -> Exchange:

@@ -70,6 +70,9 @@ class Waiter(Protocol):
     def restart(self, *, alone: bool) -> None:
         """Leave the run, and wait for another one; `alone` for one of its own."""
 
+    def count_timeout(self) -> None:
+        """Count that a request which waited for the handler has timed out."""
+
     def stop(self) -> None:
         """Cancel the handler."""
 
