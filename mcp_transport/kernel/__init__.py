@@ -10,7 +10,15 @@ from __future__ import annotations
 from mcp.server.elicitation import ElicitationResult, ElicitSchemaModelT
 
 from mcp_transport.kernel.audience import Listener
-from mcp_transport.kernel.call_permits import CallPermit, checked, current_permit, watched
+from mcp_transport.kernel.call_permits import (
+    CallPermit,
+    SharedPermits,
+    begin_call,
+    current_permit,
+    result_of,
+    settle_call,
+    watched,
+)
 from mcp_transport.kernel.dispatch_context import Exchange
 from mcp_transport.kernel.errors import (
     ClientError,
@@ -62,11 +70,12 @@ __all__ = [
     "NoChannel",
     "Refused",
     "SerializationSchema",
+    "SharedPermits",
     "TooLarge",
     "Visibility",
     "apply_spec_corrections",
+    "begin_call",
     "check_answer",
-    "checked",
     "continued_trace",
     "convert_context",
     "current_permit",
@@ -84,8 +93,10 @@ __all__ = [
     "register_session_handlers",
     "request_client",
     "request_headers",
+    "result_of",
     "send_log",
     "serve_completions",
+    "settle_call",
     "template_variables",
     "tool_name_fault",
     "trace_headers",

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -404,6 +405,34 @@ async def test_a_failed_call_does_not_hurt_its_neighbours(
     assert "not a JSON number" in texts[4]
     assert texts[5] == "refused"
     assert (texts[0], texts[7]) == ("0", "7")
+
+
+@each_mode
+async def test_one_exception_for_many_calls_does_not_grow(serve: Serve, is_async: bool) -> None:
+    """A constant, such as `NOT_FOUND`, would keep the frames of each call that has raised it."""
+    constant = ToolError("there is none")
+
+    def none(items: list[Item]) -> list[int | Exception]:
+        return [constant for _ in items]
+
+    tool(batch=Batch(max_size=2, max_wait_ms=FULL))(later(none) if is_async else none)
+    served, depths = serve(), set[int]()
+    for _ in range(3):
+        await asyncio.gather(*(failure(served, "none", {"number": number}) for number in range(2)))
+        depths.add(sum(1 for _ in traceback.walk_tb(constant.__traceback__)))
+    assert len(depths) == 1
+
+
+@each_mode
+async def test_a_call_that_ends_with_an_exit_is_logged_with_its_place(
+    serve: Serve, is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def exiting(items: list[Item]) -> list[int]:
+        raise SystemExit
+
+    tool(batch=Batch(max_wait_ms=0))(later(exiting) if is_async else exiting)
+    await failure(serve(), "exiting", {"number": 1})
+    assert "in exiting" in caplog.text
 
 
 @each_mode
