@@ -46,7 +46,15 @@ from mcp_transport.kernel.list_checks import listing_fault, tool_name_fault
 from mcp_transport.kernel.otel_metrics import record_session
 from mcp_transport.kernel.schemas import SerializationSchema, output_schema
 from mcp_transport.kernel.text_arguments import non_text_parameters, template_variables
-from mcp_transport.kernel.tracing import continued_trace, is_measured, trace_headers
+from mcp_transport.kernel.tracing import (
+    JoinedSpan,
+    continued_trace,
+    copy_span,
+    is_measured,
+    is_traced,
+    observe_spans,
+    trace_headers,
+)
 from mcp_transport.kernel.types import Caller, CallerSession, CallLimits, ClientChannel, ClientInfo
 from mcp_transport.kernel.validation_errors import explain
 from mcp_transport.kernel.visibility import Visibility
@@ -62,6 +70,7 @@ __all__ = [
     "ElicitSchemaModelT",
     "ElicitationResult",
     "Exchange",
+    "JoinedSpan",
     "Kernel",
     "Lifespan",
     "LimitError",
@@ -78,16 +87,19 @@ __all__ = [
     "check_answer",
     "continued_trace",
     "convert_context",
+    "copy_span",
     "current_permit",
     "explain",
     "header_annotation_fault",
     "is_cancellation",
     "is_interrupt",
     "is_measured",
+    "is_traced",
     "json_size",
     "listing_fault",
     "lowlevel",
     "non_text_parameters",
+    "observe_spans",
     "output_schema",
     "record_session",
     "register_session_handlers",
