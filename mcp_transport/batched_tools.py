@@ -141,7 +141,10 @@ def _key(context: SDKContext[Any, Any]) -> Hashable:
         if pair[0] not in _OF_ONE_REQUEST and not pair[0].startswith(_OF_ARGUMENTS)
     )
     query = request.source.META.get("QUERY_STRING", "") if request.source is not None else ""
-    return caller.principal.binding, caller.address, request.path, query, headers
+    baggage = (context.request_context.meta or {}).get(
+        "baggage"
+    )  # which context variables show, as they do a header's
+    return caller.principal.binding, caller.address, request.path, query, headers, str(baggage)
 
 
 def _converting(function: Callable[..., Any], signature: BatchSignature) -> Callable[..., Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from io import StringIO
+from types import ModuleType
 from typing import Annotated, Any, NotRequired
 
 import pytest
@@ -22,12 +24,14 @@ from django.core.management import call_command
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import translation
+from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel, Field, field_validator
 from typing_extensions import TypedDict
 
 from mcp_transport import Batch, Context, metrics, tool
+from mcp_transport.declarations import Declarations
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import DefinitionError
 from mcp_transport.protocol.headers import CORRELATION_HEADERS
@@ -333,8 +337,11 @@ async def test_calls_whose_requests_differ_are_not_mixed(serve: Serve) -> None:
     german, traced = {"accept-language": "de"}, {"accept-language": "de", **dict.fromkeys(CORRELATION_HEADERS, "x")}
     headers: list[dict[str, str]] = [german, {"x-tenant": "a"}, traced, {"baggage": "tenant=a"}, {}]
     calls = [returned(served, "caller", {"number": 1}, user=ANN, headers=item) for item in headers]
-    await asyncio.gather(*calls, returned(served, "caller", {"number": 1}, user=ANN, headers=german, peer="10.0.0.2"))
-    assert sorted(map(len, seen)) == [1, 1, 1, 1, 2]
+    meta = {"baggage": "tenant=a", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    others: list[dict[str, Any]] = [{"peer": "10.0.0.2"}, {"meta": meta}, {"meta": meta | {"traceparent": "x"}}]
+    calls += [returned(served, "caller", {"number": 1}, user=ANN, headers=german, **item) for item in others]
+    await asyncio.gather(*calls)
+    assert sorted(map(len, seen)) == [1, 1, 1, 1, 2, 2]
 
 
 @contextmanager
@@ -668,6 +675,26 @@ async def test_batches_are_counted(serve: Serve, runs: list[list[int]]) -> None:
     assert serve().call_metrics.since_start().batches == {"batches": 2, "calls": 6}
     waits = {item.name: item.value for item in families["mcp_transport_batch_wait_seconds"].samples}
     assert waits["mcp_transport_batch_wait_seconds_count"] == 6
+
+
+@pytest.mark.parametrize("is_fast", [True, False], ids=["fast path", "SDK path"])
+async def test_a_server_of_the_project_may_have_batched_tools(
+    serve: Serve, settings: Any, monkeypatch: pytest.MonkeyPatch, declarations: Declarations, is_fast: bool
+) -> None:
+    module = ModuleType("a_projects_server")
+    settings.MCP_TRANSPORT = {"SERVER": f"{module.__name__}.server", "FAST_PATH": is_fast}
+    runs: list[list[int]] = []
+    numbers(runs, False, max_size=3)
+    adapted = declarations.tools["number"]
+    server: MCPServer[Any] = MCPServer("own", tools=[adapted])
+    server.add_tool(adapted.fn, name="same")
+    monkeypatch.setattr(module, "server", server, raising=False)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert await gathered(serve(), "number", 3) == [0, 1, 2]
+    assert "refused" in await failure(serve(), "same", {"number": 1, "text": "refused"})
+    calls = [returned(serve(), name, {"number": number}) for number, name in enumerate(("same", "number", "same"))]
+    assert await asyncio.gather(*calls) == [0, 1, 2]
+    assert [sorted(run) for run in runs] == [[0, 1, 2]] * 2, "both names share batches, and a refused item has none"
 
 
 def test_a_command_and_the_client_for_tests_call_batched_tools(runs: list[list[int]]) -> None:
