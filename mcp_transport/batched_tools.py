@@ -154,13 +154,15 @@ def _converting(function: Callable[..., Any], signature: BatchSignature) -> Call
         return _Results([await _wire_async(item) for item in checked_results(await results, expected)])
 
     def call(**arguments: Any) -> Any:
-        results, expected = function(**arguments), len(arguments[signature.items])
+        expected = len(arguments[signature.items])  # before the function, which may empty its list
+        results = function(**arguments)
         if inspect.isawaitable(results):  # a wrapper of a coroutine function
             return convert_later(results, expected)
         return _Results([_wire(item) for item in checked_results(results, expected)])
 
     async def call_async(**arguments: Any) -> Any:
-        return await convert_later(function(**arguments), len(arguments[signature.items]))
+        expected = len(arguments[signature.items])
+        return await convert_later(function(**arguments), expected)
 
     converting: Callable[..., Any] = signature.function.describe(call_async if signature.function.is_async else call)
     return converting

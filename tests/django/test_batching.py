@@ -415,6 +415,18 @@ async def test_a_failed_call_does_not_hurt_its_neighbours(
 
 
 @each_mode
+async def test_a_function_may_empty_its_list(serve: Serve, is_async: bool) -> None:
+    def pop(items: list[Item]) -> list[int]:
+        results = []
+        while items:
+            results.append(items.pop(0).number)
+        return results
+
+    tool(batch=Batch(max_size=3, max_wait_ms=FULL))(later(pop) if is_async else pop)
+    assert await gathered(serve(), "pop", 3) == [0, 1, 2]
+
+
+@each_mode
 async def test_one_exception_for_many_calls_does_not_grow(serve: Serve, is_async: bool) -> None:
     """A constant, such as `NOT_FOUND`, would keep the frames of each call that has raised it."""
     constant = ToolError("there is none")
