@@ -257,12 +257,12 @@ def _outcome(result: Any) -> _Outcome:
 
 def _as_returned(error: BaseException) -> BaseException:
     """Return an exception without the tracebacks of earlier calls that have raised it, which would add up."""
-    found = entry = error.__traceback__
+    returned = entry = error.__traceback__
     while entry is not None:
         if entry.tb_frame.f_code is Batcher.call.__code__:
-            found = entry.tb_next
+            returned = entry.tb_next
         entry = entry.tb_next
-    return error.with_traceback(found)
+    return error.with_traceback(returned)
 
 
 def _ended() -> RuntimeError:

@@ -253,8 +253,8 @@ def without_caller(request: Request) -> Request:
     """
     if not isinstance(meta := (request.params or {}).get("_meta"), Mapping):
         return request
-    kept = {name: meta[name] for name in meta if name.startswith(_ENVELOPE) or name in _TRACE}
-    return replace(request, params={**(request.params or {}), "_meta": kept})
+    allowed = {name: meta[name] for name in meta if name.startswith(_ENVELOPE) or name in _TRACE}
+    return replace(request, params={**(request.params or {}), "_meta": allowed})
 
 
 # -- the context of runs that no caller owns -----------------------------------------------------------------
