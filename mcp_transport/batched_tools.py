@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextvars import Context as ContextVariables
 from typing import Any, Final
 
+from django.db import DatabaseError, connections
+from django.utils import translation
 from mcp.server.mcpserver import Context as SDKContext
 from mcp.server.mcpserver.exceptions import ToolError
 
@@ -144,7 +146,8 @@ def _key(context: SDKContext[Any, Any]) -> Hashable:
     baggage = (context.request_context.meta or {}).get(
         "baggage"
     )  # which context variables show, as they do a header's
-    return caller.principal.binding, caller.address, request.path, query, headers, str(baggage)
+    language = translation.get_language()
+    return caller.principal.binding, caller.address, request.path, query, headers, str(baggage), language
 
 
 def _converting(function: Callable[..., Any], signature: BatchSignature) -> Callable[..., Any]:
@@ -174,7 +177,13 @@ def _wire(result: Any) -> Any:
     try:
         return to_wire(result)
     except Exception as error:  # fails one call, not its batch
+        if isinstance(error, DatabaseError) and _in_transaction():
+            raise  # otherwise the other calls would succeed, although the database rolls back what they have done
         return error
+
+
+def _in_transaction() -> bool:
+    return any(connection.in_atomic_block for connection in connections.all(initialized_only=True))
 
 
 async def _wire_async(result: Any) -> Any:

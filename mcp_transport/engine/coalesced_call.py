@@ -92,7 +92,9 @@ class CoalescedCall(Call):
         if self._limits.shared:
             return shared_key(self.request, self._version, self._language)
         session = self.writer.key if self.writer is not None else ""
-        return request_key(self.request, self._version, self._sent, self._principal, session)
+        # A copy, since the handler that runs in these variables may itself send the second request.
+        language = self._variables.copy().run(self._context.shared_contexts.language)
+        return request_key(self.request, self._version, self._sent, self._principal, session, language)
 
     def restart(self, *, alone: bool) -> None:
         """Leave the run, and wait for another one; `alone` for one of its own."""

@@ -206,7 +206,9 @@ class SharedRuns:
 # -- keys ----------------------------------------------------------------------------------------------------
 
 
-def request_key(request: Request, version: str, sent: HTTPRequest, principal: Principal, session: str) -> Key | None:
+def request_key(
+    request: Request, version: str, sent: HTTPRequest, principal: Principal, session: str, language: str
+) -> Key | None:
     """Return all that a handler can read of a request, apart from the IDs of the request itself.
 
     None if that cannot be compared.
@@ -219,7 +221,8 @@ def request_key(request: Request, version: str, sent: HTTPRequest, principal: Pr
     identity = (principal.issuer, principal.subject, principal.name, scopes)
     # A view's request has a query, which no adapter passes on.
     query = getattr(sent.source, "META", {}).get("QUERY_STRING", "")
-    return (text, request.method, version, session, identity, headers, sent.peer, sent.path, sent.scheme, query)
+    place = (sent.peer, sent.path, sent.scheme, query)
+    return (text, request.method, version, session, language, identity, headers, place)
 
 
 def shared_key(request: Request, version: str, language: str) -> Key | None:

@@ -8,7 +8,7 @@ import random
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection, connections, transaction
+from django.db.models import Func, Value
 from django.test.utils import CaptureQueriesContext
 from django.utils import translation
 from mcp.server.mcpserver import MCPServer
@@ -336,12 +337,16 @@ async def test_calls_whose_requests_differ_are_not_mixed(serve: Serve) -> None:
     served = serve()
     german, traced = {"accept-language": "de"}, {"accept-language": "de", **dict.fromkeys(CORRELATION_HEADERS, "x")}
     headers: list[dict[str, str]] = [german, {"x-tenant": "a"}, traced, {"baggage": "tenant=a"}, {}]
+    calls: list[Awaitable[Any]]
     calls = [returned(served, "caller", {"number": 1}, user=ANN, headers=item) for item in headers]
     meta = {"baggage": "tenant=a", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
     others: list[dict[str, Any]] = [{"peer": "10.0.0.2"}, {"meta": meta}, {"meta": meta | {"traceparent": "x"}}]
     calls += [returned(served, "caller", {"number": 1}, user=ANN, headers=german, **item) for item in others]
+    for language in ("de", "fr", "de"):
+        with translation.override(language):  # as a project's middleware does
+            calls.append(asyncio.create_task(returned(served, "caller", {"number": 1}, user=ANN)))
     await asyncio.gather(*calls)
-    assert sorted(map(len, seen)) == [1, 1, 1, 1, 2, 2]
+    assert sorted(map(len, seen)) == [1, 1, 1, 1, 1, 2, 2, 2]
 
 
 @contextmanager
@@ -502,6 +507,26 @@ async def test_results_of_the_wrong_number_roll_a_transaction_back(
     await asyncio.gather(*(call(served, "write", {"name": name}) for name in ("good", "c")))
     assert counts == [2, 2]
     assert await sync_to_async(User.objects.count)() == 2
+
+
+@pytest.mark.usefixtures("transactional_db")
+@pytest.mark.parametrize("is_atomic", [True, False])
+async def test_a_lazy_result_that_fails_in_a_transaction_fails_the_run(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, is_atomic: bool
+) -> None:
+    """PostgreSQL refuses what follows such an error, and commits nothing."""
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", is_atomic)
+
+    @tool(batch=Batch(max_size=2, max_wait_ms=FULL))
+    def write(names: list[Annotated[str, Field(alias="name")]]) -> list[list[str]]:
+        User.objects.bulk_create(User(username=name) for name in names)
+        users, broken = User.objects.values_list("username", flat=True), Func(Value(1), function="no_such_function")
+        return [users.order_by(broken) if name == "bad" else users for name in names]  # type: ignore[misc]
+
+    served = serve()
+    results = await asyncio.gather(*(call(served, "write", {"name": name}) for name in ("bad", "good")))
+    assert [bool(result["isError"]) for result in results] == [True, is_atomic]
+    assert await sync_to_async(User.objects.count)() == (0 if is_atomic else 2)
 
 
 # -- cancellation, timeouts, the end ---------------------------------------------------------------------
