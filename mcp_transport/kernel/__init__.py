@@ -21,6 +21,7 @@ from mcp_transport.kernel.call_permits import (
 )
 from mcp_transport.kernel.dispatch_context import Exchange
 from mcp_transport.kernel.errors import (
+    CallEnded,
     ClientError,
     MCPError,
     NoChannel,
@@ -60,6 +61,7 @@ from mcp_transport.kernel.validation_errors import explain
 from mcp_transport.kernel.visibility import Visibility
 
 __all__ = [
+    "CallEnded",
     "CallLimits",
     "CallPermit",
     "Caller",

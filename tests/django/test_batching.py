@@ -648,6 +648,34 @@ async def test_random_cancellations_leave_nothing_and_cost_no_other_call_its_ans
 
 
 @each_mode
+async def test_a_call_that_ends_while_its_client_is_asked_holds_up_no_other(serve: Serve, is_async: bool) -> None:
+    faults: list[str] = []
+
+    async def ask_one(ctx: Context) -> str:
+        try:
+            return str((await ctx.list_roots()).roots)
+        except MCPError as error:
+            faults.append(error.error.message)
+            return "gone"
+
+    async def ask(items: list[Item], contexts: list[Context]) -> list[str]:
+        return [await ask_one(ctx) for ctx in contexts]
+
+    def ask_in_thread(items: list[Item], contexts: list[Context]) -> list[str]:
+        return [async_to_sync(ask_one)(ctx) for ctx in contexts]
+
+    tool(name="ask", batch=Batch(max_size=2, max_wait_ms=FULL))(ask if is_async else ask_in_thread)
+    client = await opened(serve())
+    first, second = [asyncio.ensure_future(client.call("ask", {"number": n}, id=n)) for n in (1, 2)]
+    await (await first).message()
+    await cancel(client, 1)
+    answer = await second
+    await client.reply((await answer.message())["id"], {"roots": []})
+    assert text_of((await answer.messages())[-1]) == "[]"
+    assert faults == ["roots/list gets no reply: its call has ended"]
+
+
+@each_mode
 async def test_calls_of_a_batch_time_out_and_end_its_run(serve: Serve, is_async: bool) -> None:
     left, done = threading.Event(), threading.Event()
 
