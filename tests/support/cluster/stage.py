@@ -174,6 +174,12 @@ class Stage:
         """Tell whether a sweep would find calls of a client's session."""
         return self.store.is_noted(client.session_id)
 
+    def has_orphans(self) -> bool:
+        """Tell whether a node without a lease still has calls in its journal, which nobody has claimed."""
+        with self.redis.connect() as redis:
+            journals = [key for key in redis.keys("mcp:*:own") if redis.hlen(key)]
+            return any(not redis.exists(f"{key.removesuffix('own')}lease") for key in journals)
+
     def is_ready(self, node: Node) -> bool:
         """Tell whether a node wants traffic."""
         try:
