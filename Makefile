@@ -15,6 +15,7 @@
 #   make security                            look for known faults, in the code, its settings and what it depends on
 #   make conformance                         the official conformance suite against a server started for it
 #   make conformance-cluster                 the suite against three nodes behind nginx, sharing Redis
+#   make conformance-cluster-dynamodb        the same with their sessions in DynamoDB
 #   make conformance-server [PORT=8000]      only that server
 #   make soak [SECONDS=600] [SEED=1]         kill and pause nodes and Redis under load, check what clients see
 #   make failover [RUNS=100]                 kill the node of a call, again and again, with a client of three nodes
@@ -52,8 +53,8 @@ INSTALLED := $(VENV)/installed
 $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(VENV)/created $(RUNNABLE) $(INSTALLED))
 
 .PHONY: help run cluster servers browser containers databases test test-all coverage test-slow test-projects
-.PHONY: test-packaging lint security conformance conformance-cluster conformance-server soak failover attack bench bench-quick
-.PHONY: bench-client bench-paired bench-load screenshots dist requirements clean
+.PHONY: test-packaging lint security conformance conformance-cluster conformance-cluster-dynamodb conformance-server
+.PHONY: soak failover attack bench bench-quick bench-client bench-paired bench-load screenshots dist requirements clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -153,6 +154,9 @@ conformance: $(INSTALLED)
 
 conformance-cluster: $(INSTALLED) servers
 	@$(BIN)/python -m tests.conformance.run --cluster
+
+conformance-cluster-dynamodb: $(INSTALLED) servers
+	@$(BIN)/python -m tests.conformance.run --cluster --store dynamodb
 
 conformance-server: $(INSTALLED)
 	@$(BIN)/python -m tests.conformance.serve --port $(PORT)

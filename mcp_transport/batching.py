@@ -183,7 +183,7 @@ class Batcher(Generic[_ItemT]):
             await self._leave(loop, batch, waiter)
             raise
         if outcome.error is not None:
-            raise outcome.error
+            raise _as_returned(outcome.error)
         return outcome.value
 
     def _join(self, loop: asyncio.AbstractEventLoop, key: Hashable, waiter: _Waiter[_ItemT]) -> _Pending[_ItemT]:
@@ -248,11 +248,21 @@ class Batcher(Generic[_ItemT]):
 def _outcome(result: Any) -> _Outcome:
     if not isinstance(result, BaseException):
         return _Outcome(result)
-    # Another one, such as the CancelledError of a task that the function has awaited, would end more than a call.
-    is_failure = isinstance(result, Exception)
-    return _Outcome(
-        error=result if is_failure else RuntimeError(f"a batched call ended with {type(result).__name__}")
-    )
+    if isinstance(result, Exception):
+        return _Outcome(error=result)
+    # This one, such as the CancelledError of a task that the function has awaited, would end more than a call.
+    error = RuntimeError(f"a batched call ended with {type(result).__name__}")
+    return _Outcome(error=error.with_traceback(result.__traceback__))
+
+
+def _as_returned(error: BaseException) -> BaseException:
+    """Return an exception without the tracebacks of earlier calls that have raised it, which would add up."""
+    returned = entry = error.__traceback__
+    while entry is not None:
+        if entry.tb_frame.f_code is Batcher.call.__code__:
+            returned = entry.tb_next
+        entry = entry.tb_next
+    return error.with_traceback(returned)
 
 
 def _ended() -> RuntimeError:

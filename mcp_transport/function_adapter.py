@@ -14,7 +14,7 @@ from mcp.server.mcpserver import Context as SDKContext
 from mcp.server.mcpserver.exceptions import ToolError
 
 from mcp_transport.exceptions import Overloaded
-from mcp_transport.kernel import MCPError, Refused, convert_context
+from mcp_transport.kernel import MCPError, Refused, begin_call, convert_context
 from mcp_transport.protocol.errors import overloaded
 from mcp_transport.serialization import to_wire, to_wire_async
 from mcp_transport.signatures import definition_error, inspect_function, qualified_name
@@ -25,10 +25,13 @@ logger = logging.getLogger(__name__)
 __all__ = ["adapt", "databases_with_atomic_requests", "definition_error", "qualified_name"]
 
 
-def adapt(function: Callable[..., Any], *, atomic: bool = True) -> Callable[..., Coroutine[Any, Any, Any]]:
+def adapt(
+    function: Callable[..., Any], *, atomic: bool = True, permitted: bool = False
+) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Wrap a declared function for the SDK.
 
-    A synchronous function that is `atomic` runs in a transaction on databases with ATOMIC_REQUESTS.
+    A synchronous function that is `atomic` runs in a transaction on databases with ATOMIC_REQUESTS. Calls that are
+    `permitted` have the permit of a circuit breaker, which is asked once more when the function is to be called.
 
     Raises:
         DefinitionError: the function cannot be served.
@@ -44,8 +47,11 @@ def adapt(function: Callable[..., Any], *, atomic: bool = True) -> Callable[...,
             kwargs = {aliases.get(name, name): value for name, value in kwargs.items()}
         try:
             if is_async:
+                if permitted:
+                    begin_call()
                 return await to_wire_async(await function(*args, **kwargs))
             work = partial(_run, function, atomic, args, kwargs)
+            work = partial(_run_permitted, work) if permitted else work
             log = partial(_log_abandoned, qualified_name(function))
             result = await run_limited(work, log)
             return await to_wire_async(await result) if inspect.isawaitable(result) else result
@@ -57,6 +63,12 @@ def adapt(function: Callable[..., Any], *, atomic: bool = True) -> Callable[...,
 
     adapted: Callable[..., Coroutine[Any, Any, Any]] = inspected.describe(run)
     return adapted
+
+
+def _run_permitted(work: Callable[[], Any]) -> Any:
+    """Run a function that may have waited for a thread, unless its circuit has opened meanwhile."""
+    begin_call()
+    return work()
 
 
 def _run(function: Callable[..., Any], atomic: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -26,7 +26,6 @@ from mcp_transport.function_adapter import adapt, definition_error, qualified_na
 from mcp_transport.kernel import (
     CallLimits,
     apply_spec_corrections,
-    checked,
     non_text_parameters,
     register_session_handlers,
     serve_completions,
@@ -310,10 +309,9 @@ def _adapt_tool(
     """
     if batch is not None:
         limits = replace(limits, uses_thread=False)
-    breaker, waits = limits.circuit_breaker, limits.uses_thread
-    source = checked(function) if breaker is not None and waits else function
-    adapted = adapt_tool(source, batch, atomic=atomic, max_concurrency=limits.max_concurrency)
-    return (adapted if breaker is None else watched(adapted, breaker, waits=waits)), limits
+    adapted = adapt_tool(function, batch, atomic=atomic, limits=limits)
+    breaker = limits.circuit_breaker
+    return (adapted if breaker is None else watched(adapted, breaker, waits=True)), limits
 
 
 def _register_tool(

@@ -251,8 +251,8 @@ class Call:
             self._timer = self._context.clock.call_later(more, self._check_timeout)
             return
         self._context.observer.report(ClusterEvent.TIMED_OUT, self._key, operation=self._operation())
-        if self._permit is not None:
-            self._permit.settle(Result.FAILURE if self._permit.has_started else Result.NOTHING)
+        if self._permit is not None and self._permit.has_started:
+            self._permit.settle(Result.FAILURE)
         outcome = self._context.kernel.timeout_outcome(self.request, self._version, timeout)
         self._end_with(outcome, Ending.ERROR)
 

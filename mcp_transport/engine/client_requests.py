@@ -30,7 +30,7 @@ class ClientRequests:
     def __init__(self, node: str, clock: Clock, keys: Sequence[bytes]) -> None:
         self._node, self._clock, self._keys = node, clock, keys
         self._count = 0
-        self.pending: dict[str, asyncio.Future[ReplyArrived]] = {}
+        self.pending: dict[str, asyncio.Future[ReplyArrived | None]] = {}
         # Requests whose reply arrived on this node, and when they expire.
         self._answered: OrderedDict[str, float] = OrderedDict()
 
@@ -74,10 +74,16 @@ class ClientRequests:
         if future is not None and not future.done():
             future.set_result(reply)
 
-    async def wait_for_reply(self, request_id: str, seconds: float) -> ReplyArrived:
-        """Wait for the client's reply. Raises: TimeoutError."""
+    def give_up(self, request_id: str) -> None:
+        """End the wait for a reply, whoever waits."""
+        future = self.pending.get(request_id)
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    async def wait_for_reply(self, request_id: str, seconds: float) -> ReplyArrived | None:
+        """Wait for the client's reply; return None if it was given up. Raises: TimeoutError."""
         arrived = asyncio.Event()
-        reply: asyncio.Future[ReplyArrived] = asyncio.get_running_loop().create_future()
+        reply: asyncio.Future[ReplyArrived | None] = asyncio.get_running_loop().create_future()
         reply.add_done_callback(lambda _: arrived.set())
         self.pending[request_id] = reply
         try:

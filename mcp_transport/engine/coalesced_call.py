@@ -6,12 +6,23 @@ import logging
 from collections.abc import Sequence
 from contextvars import Context
 
+from mcp_transport.domain.circuit_breaker import Result
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.principal import ANONYMOUS
 from mcp_transport.engine.call import FAILED, Call
-from mcp_transport.engine.coalescing import Key, SharedRun, request_key, shared_key
+from mcp_transport.engine.coalescing import Key, SharedRun, request_key, shared_key, without_caller
 from mcp_transport.engine.memory_budget import Reservation
-from mcp_transport.kernel import Caller, ClientChannel, ClientInfo, Exchange, Listener
+from mcp_transport.kernel import (
+    Caller,
+    ClientChannel,
+    ClientInfo,
+    Exchange,
+    JoinedSpan,
+    Listener,
+    copy_span,
+    is_traced,
+    observe_spans,
+)
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Outcome
@@ -28,7 +39,10 @@ class CoalescedCall(Call):
     """
 
     # Not in the dict: instances with more than thirty attributes there do not share its keys, which costs 5 µs.
-    __slots__ = ("_anonymous", "_language", "_own_exchange", "_shared", "_variables", "caller", "owner", "target")
+    __slots__ = (
+        *("_anonymous", "_language", "_own_exchange", "_shared", "_span", "_variables"),
+        *("caller", "owner", "target"),
+    )
 
     # -- joining -------------------------------------------------------------------------------------
 
@@ -36,6 +50,7 @@ class CoalescedCall(Call):
         self._shared: SharedRun | None = None
         self._own_exchange: Exchange | None = None  # with the own client alone, if others have joined
         self._anonymous: Exchange | None = None
+        self._span: JoinedSpan | None = None  # while it waits for the run of another one
         self._variables, self._language, self.target = variables, "", self.request.operation
         self.caller = self._principal.caller(self._sent.peer)
         self.owner: str | None = self.caller
@@ -54,7 +69,11 @@ class CoalescedCall(Call):
         self._shared = run = self._context.shared_runs.enter(self)
         if run is None or run.leader is self:
             self._lead()
-        elif run.leader.is_admitted:
+            return
+        if is_traced(self.request.meta):
+            message = self.request, self._version
+            self._span = JoinedSpan(self._variables, self._context.kernel.server, message, self.exchange, run.spans)
+        if run.leader.is_admitted:
             self.enter_admitted()
 
     def _lead(self) -> None:
@@ -62,6 +81,10 @@ class CoalescedCall(Call):
         if self._limits.shared:
             contexts = self._context.shared_contexts
             self._call_context, variables = contexts.enter(self.caller), contexts.variables(self._language)
+            copy_span(self._variables, variables)
+            self.request = without_caller(self.request)
+        if self._shared is not None and is_traced(self.request.meta):
+            observe_spans(variables, self._shared.spans)
         super()._begin(variables, None)
 
     def make_key(self) -> Key | None:
@@ -69,11 +92,14 @@ class CoalescedCall(Call):
         if self._limits.shared:
             return shared_key(self.request, self._version, self._language)
         session = self.writer.key if self.writer is not None else ""
-        return request_key(self.request, self._version, self._sent, self._principal, session)
+        # A copy, since the handler that runs in these variables may itself send the second request.
+        language = self._variables.copy().run(self._context.shared_contexts.language)
+        return request_key(self.request, self._version, self._sent, self._principal, session, language)
 
     def restart(self, *, alone: bool) -> None:
         """Leave the run, and wait for another one; `alone` for one of its own."""
         self._shared = None
+        self._end_span()
         if not self._has_ended:
             (self._lead if alone else self._join)()
 
@@ -86,6 +112,7 @@ class CoalescedCall(Call):
     def enter_admitted(self) -> None:
         """Count the time of the timeout from now on, also that of the calls that have joined."""
         super().enter_admitted()
+        self.has_started = True
         if self._shared is not None and self._shared.leader is self:
             self._shared.admit()
 
@@ -128,8 +155,19 @@ class CoalescedCall(Call):
         if self._shared is not None:
             self._finish(outcome)
 
+    def _end(self) -> None:
+        self._end_span()
+        super()._end()
+
+    def _end_span(self) -> None:
+        span, self._span = self._span, None
+        if span is not None:
+            span.end(self.outcome)
+
     def _task_done(self) -> None:
         super()._task_done()
+        if self._permit is not None:
+            self._permit.settle(Result.NOTHING)  # unless the handler, which may have gone on for others, has
         if self._exchange is not None:
             self._exchange.audience = None
         if self._shared is not None:
@@ -165,7 +203,9 @@ class CoalescedCall(Call):
             return
         if self._own_exchange is not None:
             self._own_exchange.ended = True
+        permit, self._permit = self._permit, None  # which is settled when the handler ends
         self._end()
+        self._permit = permit
 
     def stop(self) -> None:
         """Cancel the handler."""
@@ -174,7 +214,14 @@ class CoalescedCall(Call):
     def _end_with(self, outcome: Outcome, ending: Ending) -> None:
         if ending is Ending.ERROR:  # a timeout: who comes now would wait for what may never end
             self.close()
+            if self._shared is not None:
+                self._shared.leader.count_timeout()
         super()._end_with(outcome, ending)
+
+    def count_timeout(self) -> None:
+        """Count a timeout of one that waits for the handler as a failure, unless that has not been called yet."""
+        if self._permit is not None and self._permit.has_started:
+            self._permit.settle(Result.FAILURE)
 
 
 def _anonymous(exchange: Exchange) -> Exchange:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Hashable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import orjson
@@ -25,6 +26,7 @@ __all__ = [
     "Waiter",
     "request_key",
     "shared_key",
+    "without_caller",
 ]
 
 COALESCED_METHODS: Final = frozenset(
@@ -40,6 +42,7 @@ READING_METHODS: Final = COALESCED_METHODS | LIGHT_METHODS | {"completion/comple
 # What differs in each request and says nothing about its caller.
 _OWN_HEADERS: Final = CORRELATION_HEADERS | {"content-length", "idempotency-key"}
 _TRACE: Final = ("traceparent", "tracestate")
+_ENVELOPE: Final = "io.modelcontextprotocol/"
 
 Key = tuple[Hashable, ...]
 
@@ -70,6 +73,9 @@ class Waiter(Protocol):
     def restart(self, *, alone: bool) -> None:
         """Leave the run, and wait for another one; `alone` for one of its own."""
 
+    def count_timeout(self) -> None:
+        """Count that a request which waited for the handler has timed out."""
+
     def stop(self) -> None:
         """Cancel the handler."""
 
@@ -77,7 +83,7 @@ class Waiter(Protocol):
 class SharedRun:
     """A run of a handler: the request that has started it, and those that wait for its outcome, too."""
 
-    __slots__ = ("_runs", "followers", "has_left", "is_queued", "key", "leader")
+    __slots__ = ("_runs", "followers", "has_left", "is_queued", "key", "leader", "spans")
 
     def __init__(self, runs: SharedRuns, leader: Waiter) -> None:
         self._runs, self.leader = runs, leader
@@ -87,6 +93,8 @@ class SharedRun:
         self.is_queued = False
         """Does the run wait for a place among those of its caller?"""
         self.key: Key | None = None
+        self.spans: list[Any] = []
+        """The span of the handler, once it has one; those of requests that wait link to it."""
 
     def close(self) -> None:
         """Let no further request join."""
@@ -198,7 +206,9 @@ class SharedRuns:
 # -- keys ----------------------------------------------------------------------------------------------------
 
 
-def request_key(request: Request, version: str, sent: HTTPRequest, principal: Principal, session: str) -> Key | None:
+def request_key(
+    request: Request, version: str, sent: HTTPRequest, principal: Principal, session: str, language: str
+) -> Key | None:
     """Return all that a handler can read of a request, apart from the IDs of the request itself.
 
     None if that cannot be compared.
@@ -211,7 +221,8 @@ def request_key(request: Request, version: str, sent: HTTPRequest, principal: Pr
     identity = (principal.issuer, principal.subject, principal.name, scopes)
     # A view's request has a query, which no adapter passes on.
     query = getattr(sent.source, "META", {}).get("QUERY_STRING", "")
-    return (text, request.method, version, session, identity, headers, sent.peer, sent.path, sent.scheme, query)
+    place = (sent.peer, sent.path, sent.scheme, query)
+    return (text, request.method, version, session, language, identity, headers, place)
 
 
 def shared_key(request: Request, version: str, language: str) -> Key | None:
@@ -236,6 +247,17 @@ def _text(value: Any) -> bytes | None:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # for integers beyond 64 bits and lone surrogates
         return None
+
+
+def without_caller(request: Request) -> Request:
+    """Return a request without what its `_meta` tells of its caller, apart from the trace.
+
+    A propagator could otherwise show it to the function, as baggage.
+    """
+    if not isinstance(meta := (request.params or {}).get("_meta"), Mapping):
+        return request
+    allowed = {name: meta[name] for name in meta if name.startswith(_ENVELOPE) or name in _TRACE}
+    return replace(request, params={**(request.params or {}), "_meta": allowed})
 
 
 # -- the context of runs that no caller owns -----------------------------------------------------------------

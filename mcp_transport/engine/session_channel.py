@@ -11,7 +11,7 @@ from mcp_transport.engine.codec import encode, encode_notification, within_limit
 from mcp_transport.engine.log_appender import LogAppender
 from mcp_transport.engine.node_context import NodeContext
 from mcp_transport.engine.writer import Writer
-from mcp_transport.kernel import ClientChannel, ClientError
+from mcp_transport.kernel import CallEnded, ClientChannel, ClientError
 from mcp_transport.protocol.versions import REVISIONS
 
 __all__ = ["CallChannel", "SessionChannel"]
@@ -80,6 +80,8 @@ class CallChannel(SessionChannel):
             raise
         finally:
             self._wait_ends(request_id)
+        if reply is None:
+            raise CallEnded(method)
         if reply.error is not None:
             raise ClientError(reply.error["code"], reply.error["message"], reply.error.get("data"))
         return dict(reply.result or {})
@@ -101,9 +103,10 @@ class CallChannel(SessionChannel):
         )
 
     def withdraw(self) -> None:
-        """Cancel the pending requests to the client."""
+        """Cancel the pending requests to the client; a function that waits for one gets an error."""
         for request_id in tuple(self._pending_requests):
             self._withdraw(request_id)
+            self._client_requests.give_up(request_id)
 
     def _withdraw(self, request_id: str) -> None:
         # 2025-11-25, basic/lifecycle, "Timeouts".

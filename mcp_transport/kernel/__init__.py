@@ -10,9 +10,18 @@ from __future__ import annotations
 from mcp.server.elicitation import ElicitationResult, ElicitSchemaModelT
 
 from mcp_transport.kernel.audience import Listener
-from mcp_transport.kernel.call_permits import CallPermit, checked, current_permit, watched
+from mcp_transport.kernel.call_permits import (
+    CallPermit,
+    SharedPermits,
+    begin_call,
+    current_permit,
+    result_of,
+    settle_call,
+    watched,
+)
 from mcp_transport.kernel.dispatch_context import Exchange
 from mcp_transport.kernel.errors import (
+    CallEnded,
     ClientError,
     MCPError,
     NoChannel,
@@ -38,12 +47,21 @@ from mcp_transport.kernel.list_checks import listing_fault, tool_name_fault
 from mcp_transport.kernel.otel_metrics import record_session
 from mcp_transport.kernel.schemas import SerializationSchema, output_schema
 from mcp_transport.kernel.text_arguments import non_text_parameters, template_variables
-from mcp_transport.kernel.tracing import continued_trace, is_measured, trace_headers
+from mcp_transport.kernel.tracing import (
+    JoinedSpan,
+    continued_trace,
+    copy_span,
+    is_measured,
+    is_traced,
+    observe_spans,
+    trace_headers,
+)
 from mcp_transport.kernel.types import Caller, CallerSession, CallLimits, ClientChannel, ClientInfo
 from mcp_transport.kernel.validation_errors import explain
 from mcp_transport.kernel.visibility import Visibility
 
 __all__ = [
+    "CallEnded",
     "CallLimits",
     "CallPermit",
     "Caller",
@@ -54,6 +72,7 @@ __all__ = [
     "ElicitSchemaModelT",
     "ElicitationResult",
     "Exchange",
+    "JoinedSpan",
     "Kernel",
     "Lifespan",
     "LimitError",
@@ -62,30 +81,36 @@ __all__ = [
     "NoChannel",
     "Refused",
     "SerializationSchema",
+    "SharedPermits",
     "TooLarge",
     "Visibility",
     "apply_spec_corrections",
+    "begin_call",
     "check_answer",
-    "checked",
     "continued_trace",
     "convert_context",
+    "copy_span",
     "current_permit",
     "explain",
     "header_annotation_fault",
     "is_cancellation",
     "is_interrupt",
     "is_measured",
+    "is_traced",
     "json_size",
     "listing_fault",
     "lowlevel",
     "non_text_parameters",
+    "observe_spans",
     "output_schema",
     "record_session",
     "register_session_handlers",
     "request_client",
     "request_headers",
+    "result_of",
     "send_log",
     "serve_completions",
+    "settle_call",
     "template_variables",
     "tool_name_fault",
     "trace_headers",

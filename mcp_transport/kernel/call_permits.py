@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
@@ -14,7 +14,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_transport.domain.circuit_breaker import CircuitBreaker, Result
 from mcp_transport.kernel.errors import Refused
 
-__all__ = ["CallPermit", "checked", "current_permit", "result_of", "watched"]
+__all__ = ["CallPermit", "SharedPermits", "begin_call", "current_permit", "result_of", "settle_call", "watched"]
 
 _DELIBERATE: Final = (ToolError, MCPError)
 
@@ -39,14 +39,51 @@ def result_of(breaker: CircuitBreaker, error: BaseException) -> Result:
     """Return what an exception of a tool's function tells.
 
     A ToolError or MCPError is an answer: a failure only if `failures` has its class, or a subclass of these two that
-    it belongs to.
+    it belongs to. An exception group tells what its exceptions tell.
     """
     if isinstance(error, asyncio.CancelledError | Refused | KeyboardInterrupt | GeneratorExit):
         return Result.NOTHING
     kinds = breaker.failures
+    if isinstance(error, BaseExceptionGroup):
+        if isinstance(error, tuple(kind for kind in kinds if issubclass(kind, BaseExceptionGroup))):
+            return Result.FAILURE
+        return _worst({result_of(breaker, each) for each in error.exceptions})
     if isinstance(error, _DELIBERATE):
         kinds = tuple(kind for kind in kinds if issubclass(kind, _DELIBERATE))
     return Result.FAILURE if isinstance(error, kinds) else Result.SUCCESS
+
+
+def _worst(results: set[Result]) -> Result:
+    return next(each for each in (Result.FAILURE, Result.SUCCESS, Result.NOTHING) if each in results)
+
+
+def begin_call() -> None:
+    """Record, on any thread, that the call's function is called. Raises: Overloaded if it may not be any more."""
+    if (permit := current_permit.get()) is not None:
+        permit.begin()
+
+
+def settle_call(result: Result) -> None:
+    """Count the result of the call, unless one has been counted."""
+    if (permit := current_permit.get()) is not None:
+        permit.settle(result)
+
+
+class SharedPermits(CallPermit):
+    """The permits of several calls whose function is called once; each call settles its own."""
+
+    def __init__(self, permits: Sequence[CallPermit]) -> None:
+        self._permits = permits
+        self.has_started = False
+
+    def begin(self) -> None:
+        """Begin all of them. Raises: Overloaded if the circuit has opened since one was given."""
+        self.has_started = True
+        for permit in self._permits:
+            permit.begin()
+
+    def settle(self, result: Result) -> None:
+        """Do nothing."""
 
 
 def watched(
@@ -54,7 +91,7 @@ def watched(
 ) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Wrap the function of a tool, so that its permit is settled with how each call ends.
 
-    One that `waits` for a thread is also wrapped by `checked`.
+    One that `waits` before it is called, such as for a thread, calls `begin_call` then.
     """
 
     @functools.wraps(adapted)
@@ -70,17 +107,5 @@ def watched(
             raise
         permit.settle(Result.SUCCESS)
         return result
-
-    return run
-
-
-def checked(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a synchronous function, so that calls which have waited for a thread do not begin if it has opened."""
-
-    @functools.wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        if (permit := current_permit.get()) is not None:
-            permit.begin()
-        return function(*args, **kwargs)
 
     return run

@@ -10,7 +10,16 @@ from mcp.shared.exceptions import MCPError
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST
 
-__all__ = ["ClientError", "MCPError", "NoChannel", "Refused", "TooLarge", "is_cancellation", "is_interrupt"]
+__all__ = [
+    "CallEnded",
+    "ClientError",
+    "MCPError",
+    "NoChannel",
+    "Refused",
+    "TooLarge",
+    "is_cancellation",
+    "is_interrupt",
+]
 
 
 class TooLarge(MCPError):
@@ -41,6 +50,13 @@ class NoChannel(MCPError):
             f"{method} cannot be sent: this request is answered with one JSON document, or the client speaks "
             "2026-07-28, where a handler returns an InputRequiredResult instead",
         )
+
+
+class CallEnded(NoChannel):
+    """The call that asked its client has ended, but its function runs on: in a thread, or for others of a batch."""
+
+    def __init__(self, method: str) -> None:
+        MCPError.__init__(self, INVALID_REQUEST, f"{method} gets no reply: its call has ended")
 
 
 def is_cancellation(error: BaseException) -> bool:

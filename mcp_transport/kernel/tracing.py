@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import Context as Variables
+from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +20,7 @@ from typing import Any, Final
 from mcp.server._otel import OpenTelemetryMiddleware
 from mcp.server.context import CallNext, HandlerResult
 from mcp.server.lowlevel.server import Server
+from mcp.shared.exceptions import MCPError
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.environment_variables import OTEL_PYTHON_METER_PROVIDER as METER_PROVIDER
@@ -32,12 +36,15 @@ from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.jsonrpc import Outcome, Request, RequestId
 
 __all__ = [
+    "JoinedSpan",
     "LinkedSpans",
     "continued_trace",
+    "copy_span",
     "in_sdk_span",
     "is_measured",
     "is_traced",
     "link_spans",
+    "observe_spans",
     "trace_headers",
 ]
 
@@ -51,6 +58,8 @@ _MAX_VALUE: Final = 8192
 _MAX_URI: Final = 1024
 
 _NO_CHANGE: Final = nullcontext()
+
+_observed: ContextVar[list[trace.SpanContext] | None] = ContextVar("mcp_transport_observed_spans", default=None)
 
 logger = logging.getLogger(__name__)
 
@@ -152,6 +161,8 @@ class LinkedSpans(OpenTelemetryMiddleware):
                 span.set_attributes(_span_attributes(ctx))
             if is_linked:
                 span.add_link(link)
+            if (observed := _observed.get()) is not None:
+                observed.append(span.get_span_context())
             return await call_next(ctx)
 
         untraced = copy(ctx)
@@ -207,6 +218,69 @@ async def in_sdk_span(
     message = _PlainMessage(request.method, request.params, request.meta, version, request.id, exchange)
     await spans(message, call_next)
     return outcomes[0]
+
+
+# -- runs that requests share --------------------------------------------------------------------------------
+
+
+def copy_span(source: Variables, target: Variables) -> None:
+    """Make the current span of `source` that of `target`, without the baggage."""
+    span = source.run(trace.get_current_span)
+    if span.get_span_context().is_valid:
+        target.run(attach, trace.set_span_in_context(span, Context()))
+
+
+def observe_spans(variables: Variables, spans: list[trace.SpanContext]) -> None:
+    """Add the span of each message that is handled in `variables` to a list."""
+    variables.run(_observed.set, spans)
+
+
+class JoinedSpan:
+    """The span of a request that waits for the run of an equal one; it links the span of that run."""
+
+    def __init__(
+        self,
+        variables: Variables,
+        server: Server[Any],
+        message: tuple[Request, str],
+        exchange: Callable[[], Exchange],
+        run: list[trace.SpanContext],
+    ) -> None:
+        """Start the span of a request at a revision, in its `variables`; `run` has the run's span, or will."""
+        self._variables, self._run = variables, run
+        request, version = message
+        self._span: Any = in_sdk_span(server.middleware, request, version, self._wait(), exchange)
+        self._resume(self._span.send, None)
+
+    async def _wait(self) -> Outcome:
+        outcome: Outcome = await _Outcome()
+        for context in self._run[:1]:
+            trace.get_current_span().add_link(context)
+        if outcome.error is not None:
+            raise MCPError(outcome.error["code"], outcome.error["message"])
+        return outcome
+
+    def end(self, outcome: Outcome | None) -> None:
+        """End the span; `outcome` is None if the request was cancelled, or waits no longer."""
+        if outcome is None:
+            self._resume(self._span.throw, CancelledError())
+        else:
+            self._resume(self._span.send, outcome)
+
+    def _resume(self, step: Callable[[Any], object], value: Any) -> None:
+        try:
+            self._variables.run(step, value)
+        except (StopIteration, CancelledError, MCPError):  # it has ended
+            pass
+        except Exception:  # raised by a provider of the project
+            logger.debug("the span of a coalesced request cannot be recorded", exc_info=True)
+
+
+class _Outcome:
+    """Waits for what is sent to the coroutine that awaits it."""
+
+    def __await__(self) -> Generator[None, Outcome, Outcome]:
+        return (yield)
 
 
 def _extract(carrier: Mapping[str, Any], context: Context) -> Context:

@@ -12,7 +12,6 @@ from tests.support.cluster.nodes import Site
 from tests.support.cluster.stage import Stage
 from tests.support.http.client import Client
 from tests.support.processes import MissingProgramError, program
-from tests.support.redis.permanent import refuse_permanent_keys
 
 each_way = pytest.mark.parametrize("pair", [(0, 1), (1, 0)], ids=["to-uvicorn", "to-daphne"], indirect=True)
 """Runs a test with `pair` in both orders: where it matters which server holds the stream or runs the call."""
@@ -38,16 +37,16 @@ def programs() -> None:
 
 @pytest.fixture(autouse=True)
 def each_key_expires(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail the test that leaves a key in the Redis of a stage, which never expires, unless there is a reason."""
+    """Fail the test that leaves something in the store of a stage which never expires, unless there is a reason."""
     yield
     for name in ("site", "stage"):
         if (used := request.node.funcargs.get(name)) is not None:
-            refuse_permanent_keys(used.redis)
+            used.store.refuse_leftovers()
 
 
 @pytest.fixture(scope="session")
 def site(programs: None) -> Iterator[Site]:
-    """Run a daphne node and a uvicorn node on one Redis, for all tests: nobody kills, pauses or empties anything."""
+    """Run a daphne node and a uvicorn node on one store, for all tests: nobody kills, pauses or empties anything."""
     with Site(mcp={"DRAIN_SECONDS": 1}) as site:
         yield site
 

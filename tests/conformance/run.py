@@ -1,12 +1,12 @@
 """Run the official MCP conformance suite.
 
-    python -m tests.conformance.run [--cluster] [--spec VERSION] [--server NAME] [--through NAME]
+    python -m tests.conformance.run [--cluster] [--store STORE] [--spec VERSION] [--server NAME] [--through NAME]
 
 The fixture is served by daphne and by uvicorn, through Django's view and through the mounted
 application, and the suite runs against each. With --cluster it is served by three nodes at once, two of daphne and
-one of uvicorn, which share a Redis and get the requests in turn from nginx, with no stickiness. Every scenario must
-pass: warnings, skipped checks and hollow passes (see summary.py) fail the run. Exit status: 0 all passed, 1 not all
-passed, 2 the suite could not run.
+one of uvicorn, which share a Redis (with --store dynamodb, a table) and get the requests in turn from nginx, with no
+stickiness. Every scenario must pass: warnings, skipped checks and hollow passes (see summary.py) fail the run. Exit
+status: 0 all passed, 1 not all passed, 2 the suite could not run.
 
 Environment:
   CONF_CACHE  where the suite (and Node, when the one on PATH is too old) is installed,
@@ -84,9 +84,10 @@ def served(server: str, through: str, folder: Path) -> Iterator[int]:
 
 
 @contextmanager
-def clustered(through: str, folder: Path) -> Iterator[int]:
+def clustered(through: str, store: str, folder: Path) -> Iterator[int]:
     """Serve the fixture by several nodes behind nginx and yield the port of their MCP endpoint."""
-    with Arrangement(NODES, settings=SETTINGS, application=f"{APPLICATION}:{through}", folder=folder) as arrangement:
+    application = f"{APPLICATION}:{through}"
+    with Arrangement(NODES, settings=SETTINGS, application=application, store=store, folder=folder) as arrangement:
         yield arrangement.nginx.port
         turns = Counter(arrangement.nginx.turns)
         shares = ", ".join(f"{node.server} {turns[f'127.0.0.1:{node.port}']}" for node in arrangement.nodes)
@@ -126,7 +127,8 @@ def servings(options: argparse.Namespace, out: Path) -> Iterator[tuple[str, Path
     for through in applications:
         if options.cluster:
             folder = out / f"{through}-cluster"
-            yield f"{through} served by {len(NODES)} nodes", folder, clustered(through, folder)
+            name = f"{through} served by {len(NODES)} nodes on {options.store}"
+            yield name, folder, clustered(through, options.store, folder)
             continue
         for server in servers:
             folder = out / f"{through}-{server}"
@@ -149,7 +151,8 @@ def run_all(options: argparse.Namespace, out: Path) -> list[summary.Verdict]:
 def main() -> int:
     """Run the suite as the command line says, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cluster", action="store_true", help="three nodes behind nginx, sharing a Redis")
+    parser.add_argument("--cluster", action="store_true", help="three nodes behind nginx, sharing a store")
+    parser.add_argument("--store", choices=("redis", "dynamodb"), default="redis", help="theirs, default %(default)s")
     parser.add_argument("--spec", choices=SPECS, help="one specification version, default all")
     parser.add_argument("--server", choices=SERVERS, help="one server, default both")
     parser.add_argument("--through", choices=APPLICATIONS, help="one application, default both")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 import threading
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from io import StringIO
+from types import ModuleType
 from typing import Annotated, Any, NotRequired
 
 import pytest
@@ -19,14 +22,17 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection, connections, transaction
+from django.db.models import Func, Value
 from django.test.utils import CaptureQueriesContext
 from django.utils import translation
+from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel, Field, field_validator
 from typing_extensions import TypedDict
 
 from mcp_transport import Batch, Context, metrics, tool
+from mcp_transport.declarations import Declarations
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import DefinitionError
 from mcp_transport.protocol.headers import CORRELATION_HEADERS
@@ -331,9 +337,16 @@ async def test_calls_whose_requests_differ_are_not_mixed(serve: Serve) -> None:
     served = serve()
     german, traced = {"accept-language": "de"}, {"accept-language": "de", **dict.fromkeys(CORRELATION_HEADERS, "x")}
     headers: list[dict[str, str]] = [german, {"x-tenant": "a"}, traced, {"baggage": "tenant=a"}, {}]
+    calls: list[Awaitable[Any]]
     calls = [returned(served, "caller", {"number": 1}, user=ANN, headers=item) for item in headers]
-    await asyncio.gather(*calls, returned(served, "caller", {"number": 1}, user=ANN, headers=german, peer="10.0.0.2"))
-    assert sorted(map(len, seen)) == [1, 1, 1, 1, 2]
+    meta = {"baggage": "tenant=a", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    others: list[dict[str, Any]] = [{"peer": "10.0.0.2"}, {"meta": meta}, {"meta": meta | {"traceparent": "x"}}]
+    calls += [returned(served, "caller", {"number": 1}, user=ANN, headers=german, **item) for item in others]
+    for language in ("de", "fr", "de"):
+        with translation.override(language):  # as a project's middleware does
+            calls.append(asyncio.create_task(returned(served, "caller", {"number": 1}, user=ANN)))
+    await asyncio.gather(*calls)
+    assert sorted(map(len, seen)) == [1, 1, 1, 1, 1, 2, 2, 2]
 
 
 @contextmanager
@@ -407,6 +420,46 @@ async def test_a_failed_call_does_not_hurt_its_neighbours(
 
 
 @each_mode
+async def test_a_function_may_empty_its_list(serve: Serve, is_async: bool) -> None:
+    def pop(items: list[Item]) -> list[int]:
+        results = []
+        while items:
+            results.append(items.pop(0).number)
+        return results
+
+    tool(batch=Batch(max_size=3, max_wait_ms=FULL))(later(pop) if is_async else pop)
+    assert await gathered(serve(), "pop", 3) == [0, 1, 2]
+
+
+@each_mode
+async def test_one_exception_for_many_calls_does_not_grow(serve: Serve, is_async: bool) -> None:
+    """A constant, such as `NOT_FOUND`, would keep the frames of each call that has raised it."""
+    constant = ToolError("there is none")
+
+    def none(items: list[Item]) -> list[int | Exception]:
+        return [constant for _ in items]
+
+    tool(batch=Batch(max_size=2, max_wait_ms=FULL))(later(none) if is_async else none)
+    served, depths = serve(), set[int]()
+    for _ in range(3):
+        await asyncio.gather(*(failure(served, "none", {"number": number}) for number in range(2)))
+        depths.add(sum(1 for _ in traceback.walk_tb(constant.__traceback__)))
+    assert len(depths) == 1
+
+
+@each_mode
+async def test_a_call_that_ends_with_an_exit_is_logged_with_its_place(
+    serve: Serve, is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def exiting(items: list[Item]) -> list[int]:
+        raise SystemExit
+
+    tool(batch=Batch(max_wait_ms=0))(later(exiting) if is_async else exiting)
+    await failure(serve(), "exiting", {"number": 1})
+    assert "in exiting" in caplog.text
+
+
+@each_mode
 @pytest.mark.parametrize("fault", ["raises", "too few", "no list", "tool error"])
 async def test_a_run_that_fails_is_an_error_of_each_call_and_is_logged_once(
     serve: Serve, is_async: bool, fault: str, caplog: pytest.LogCaptureFixture
@@ -454,6 +507,26 @@ async def test_results_of_the_wrong_number_roll_a_transaction_back(
     await asyncio.gather(*(call(served, "write", {"name": name}) for name in ("good", "c")))
     assert counts == [2, 2]
     assert await sync_to_async(User.objects.count)() == 2
+
+
+@pytest.mark.usefixtures("transactional_db")
+@pytest.mark.parametrize("is_atomic", [True, False])
+async def test_a_lazy_result_that_fails_in_a_transaction_fails_the_run(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, is_atomic: bool
+) -> None:
+    """PostgreSQL refuses what follows such an error, and commits nothing."""
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", is_atomic)
+
+    @tool(batch=Batch(max_size=2, max_wait_ms=FULL))
+    def write(names: list[Annotated[str, Field(alias="name")]]) -> list[list[str]]:
+        User.objects.bulk_create(User(username=name) for name in names)
+        users, broken = User.objects.values_list("username", flat=True), Func(Value(1), function="no_such_function")
+        return [users.order_by(broken) if name == "bad" else users for name in names]  # type: ignore[misc]
+
+    served = serve()
+    results = await asyncio.gather(*(call(served, "write", {"name": name}) for name in ("bad", "good")))
+    assert [bool(result["isError"]) for result in results] == [True, is_atomic]
+    assert await sync_to_async(User.objects.count)() == (0 if is_atomic else 2)
 
 
 # -- cancellation, timeouts, the end ---------------------------------------------------------------------
@@ -575,6 +648,34 @@ async def test_random_cancellations_leave_nothing_and_cost_no_other_call_its_ans
 
 
 @each_mode
+async def test_a_call_that_ends_while_its_client_is_asked_holds_up_no_other(serve: Serve, is_async: bool) -> None:
+    faults: list[str] = []
+
+    async def ask_one(ctx: Context) -> str:
+        try:
+            return str((await ctx.list_roots()).roots)
+        except MCPError as error:
+            faults.append(error.error.message)
+            return "gone"
+
+    async def ask(items: list[Item], contexts: list[Context]) -> list[str]:
+        return [await ask_one(ctx) for ctx in contexts]
+
+    def ask_in_thread(items: list[Item], contexts: list[Context]) -> list[str]:
+        return [async_to_sync(ask_one)(ctx) for ctx in contexts]
+
+    tool(name="ask", batch=Batch(max_size=2, max_wait_ms=FULL))(ask if is_async else ask_in_thread)
+    client = await opened(serve())
+    first, second = [asyncio.ensure_future(client.call("ask", {"number": n}, id=n)) for n in (1, 2)]
+    await (await first).message()
+    await cancel(client, 1)
+    answer = await second
+    await client.reply((await answer.message())["id"], {"roots": []})
+    assert text_of((await answer.messages())[-1]) == "[]"
+    assert faults == ["roots/list gets no reply: its call has ended"]
+
+
+@each_mode
 async def test_calls_of_a_batch_time_out_and_end_its_run(serve: Serve, is_async: bool) -> None:
     left, done = threading.Event(), threading.Event()
 
@@ -639,6 +740,26 @@ async def test_batches_are_counted(serve: Serve, runs: list[list[int]]) -> None:
     assert serve().call_metrics.since_start().batches == {"batches": 2, "calls": 6}
     waits = {item.name: item.value for item in families["mcp_transport_batch_wait_seconds"].samples}
     assert waits["mcp_transport_batch_wait_seconds_count"] == 6
+
+
+@pytest.mark.parametrize("is_fast", [True, False], ids=["fast path", "SDK path"])
+async def test_a_server_of_the_project_may_have_batched_tools(
+    serve: Serve, settings: Any, monkeypatch: pytest.MonkeyPatch, declarations: Declarations, is_fast: bool
+) -> None:
+    module = ModuleType("a_projects_server")
+    settings.MCP_TRANSPORT = {"SERVER": f"{module.__name__}.server", "FAST_PATH": is_fast}
+    runs: list[list[int]] = []
+    numbers(runs, False, max_size=3)
+    adapted = declarations.tools["number"]
+    server: MCPServer[Any] = MCPServer("own", tools=[adapted])
+    server.add_tool(adapted.fn, name="same")
+    monkeypatch.setattr(module, "server", server, raising=False)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert await gathered(serve(), "number", 3) == [0, 1, 2]
+    assert "refused" in await failure(serve(), "same", {"number": 1, "text": "refused"})
+    calls = [returned(serve(), name, {"number": number}) for number, name in enumerate(("same", "number", "same"))]
+    assert await asyncio.gather(*calls) == [0, 1, 2]
+    assert [sorted(run) for run in runs] == [[0, 1, 2]] * 2, "both names share batches, and a refused item has none"
 
 
 def test_a_command_and_the_client_for_tests_call_batched_tools(runs: list[list[int]]) -> None:

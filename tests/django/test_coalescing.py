@@ -135,6 +135,24 @@ async def test_an_item_that_is_hidden_from_a_caller_is_not_shared_with_it(serve:
     assert text_of((await allowed).json)
 
 
+async def test_requests_in_different_languages_share_no_run(serve: Serve, held: Held) -> None:
+    """A project's middleware may choose the language by what is in no request."""
+
+    @resource("shop://slow")
+    def read() -> str:
+        return held()
+
+    served, tasks = serve(), []
+    for language in ("de", "fr", "de"):
+        with translation.override(language):
+            tasks.append(asyncio.create_task(send_sessionless(served, "resources/read", {"uri": "shop://slow"})))
+    await until(lambda: len(held.begun) == 2)
+    await settle()
+    held.open.set()
+    texts = [(await each).json["result"]["contents"][0]["text"] for each in tasks]
+    assert texts == ["de none", "fr none", "de none"]
+
+
 async def test_resources_and_prompts_share_runs_by_default(serve: Serve, held: Held) -> None:
     @resource("shop://slow")
     def read() -> str:

@@ -230,6 +230,59 @@ async def test_a_call_that_its_client_cancels_does_not_count(make: MakeScene, is
     assert scene.state() is BreakerState.CLOSED
 
 
+class Sharing:
+    """Two equal calls that wait for one run; the first one leaves."""
+
+    def __init__(self, make: MakeScene, **limits: Any) -> None:
+        self.scene = make(read_only=True, coalesce=True, **limits)
+
+    async def begin(self) -> asyncio.Future[Answer]:
+        scene = self.scene
+        scene.downstream.hangs = True
+        first = asyncio.ensure_future(scene.call(id=7))
+        await scene.gate.wait(scene.gate.entered)
+        second = asyncio.ensure_future(scene.call(id=8))
+        [node] = scene.endpoint.pool.nodes
+        await until(lambda: len(node.registry.running) == 2)
+        await cancel(scene, first)
+        await until(lambda: len(node.registry.running) == 1)
+        return second
+
+
+async def test_a_run_that_goes_on_without_its_first_call_counts(make: MakeScene) -> None:
+    sharing = Sharing(make)
+    second = await sharing.begin()
+    assert sharing.scene.counted() == (0, 0)
+    sharing.scene.downstream.fail()
+    sharing.scene.gate.open.set()
+    assert (await second).json["result"]["isError"]
+    assert sharing.scene.counted() == (1, 1)
+
+
+async def test_a_timeout_of_one_that_has_joined_counts_if_the_first_call_has_left(make: MakeScene) -> None:
+    sharing = Sharing(make, timeout=0.5)
+    second = await sharing.begin()
+    await sharing.scene.clock.advance(0.6)
+    assert "did not end within" in text_of((await second).json)
+    assert sharing.scene.counted() == (1, 1)
+
+
+async def test_a_probe_that_goes_on_without_its_first_call_is_still_the_only_one(make: MakeScene) -> None:
+    sharing = Sharing(make, timeout=float("inf"))
+    scene = sharing.scene
+    await scene.open()
+    await scene.clock.advance(10)
+    refuse = scene.endpoint.breakers.refuse
+    scene.endpoint.breakers.refuse = lambda *_: None  # type: ignore[method-assign]  # as if both had come at once
+    second = await sharing.begin()
+    scene.endpoint.breakers.refuse = refuse  # type: ignore[method-assign]
+    await scene.assert_refused(10)
+    scene.downstream.works = True
+    scene.gate.open.set()
+    assert text_of((await second).json) == "works"
+    assert scene.state() is BreakerState.CLOSED
+
+
 async def test_a_probe_that_never_returns_does_not_block_the_breaker(make: MakeScene) -> None:
     scene = make(timeout=float("inf"))
     await scene.open()

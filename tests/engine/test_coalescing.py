@@ -162,7 +162,10 @@ async def test_a_thousand_equal_requests_run_once(
     assert sorted(answer["id"] for answer in answers) == list(range(1, 1001))
     assert len({str(answer["result"]) for answer in answers}) == 1
     assert runs.begun == 1
-    assert endpoint.call_metrics.since_start().coalesced == 999
+    counters = endpoint.call_metrics.since_start()
+    assert counters.coalesced == 999
+    name = {"tools/call": " look", "prompts/get": " greet"}.get(method, "")
+    assert counters.operations[f"{method}{name}"].calls == 1000
 
 
 async def test_who_comes_after_the_end_runs_again(endpoint: Endpoint, runs: Runs) -> None:

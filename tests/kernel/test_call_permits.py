@@ -11,7 +11,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from mcp_transport.domain.circuit_breaker import CircuitBreaker, Result
 from mcp_transport.exceptions import Overloaded
-from mcp_transport.kernel import CallPermit, Refused, checked, current_permit, watched
+from mcp_transport.kernel import CallPermit, Refused, SharedPermits, begin_call, current_permit, result_of, watched
 from mcp_transport.protocol.errors import overloaded
 
 BREAKER = CircuitBreaker()
@@ -69,15 +69,15 @@ async def test_without_a_permit_a_function_is_just_called() -> None:
 
     current_permit.set(None)
     assert await watched(works, BREAKER)() == "done"
-    assert checked(lambda: "done")() == "done"
+    begin_call()
 
 
 async def test_a_function_that_waits_for_a_thread_starts_there_unless_the_circuit_has_opened() -> None:
     runs: list[str] = []
-    in_thread = checked(lambda: runs.append("ran"))
 
     async def adapted() -> None:
-        in_thread()
+        begin_call()
+        runs.append("ran")
 
     permit = Recorded()
     await settled(adapted, permit, waits=True)
@@ -118,3 +118,31 @@ async def test_a_run_that_several_calls_wait_for_counts_once() -> None:
             await asyncio.shield(run)
     follower.settle(Result.NOTHING)  # as its call does at its end
     assert (first.result, follower.result) == (Result.FAILURE, Result.NOTHING)
+
+
+def test_one_run_begins_for_all_of_its_calls_or_for_none() -> None:
+    closed = [Recorded(), Recorded()]
+    shared = SharedPermits(closed)
+    shared.begin()
+    shared.settle(Result.FAILURE)
+    assert [(each.has_started, each.result) for each in closed] == [(True, None)] * 2
+    with pytest.raises(Overloaded):
+        SharedPermits([Recorded(), Recorded(is_open=True)]).begin()
+
+
+@pytest.mark.parametrize(
+    ("errors", "failures", "expected"),
+    [
+        ([OSError(), ToolError("none")], (Exception,), Result.FAILURE),
+        ([ConnectionError(), KeyError()], (ConnectionError,), Result.FAILURE),
+        ([KeyError(), asyncio.CancelledError()], (ConnectionError,), Result.SUCCESS),
+        ([ToolError("none")], (Exception,), Result.SUCCESS),
+        ([asyncio.CancelledError()], (Exception,), Result.NOTHING),
+        ([KeyError()], (ExceptionGroup,), Result.FAILURE),
+    ],
+    ids=str,
+)
+def test_an_exception_group_tells_what_its_exceptions_tell(errors: Any, failures: Any, expected: Result) -> None:
+    """As a task group raises it."""
+    breaker = CircuitBreaker(failures=failures)
+    assert result_of(breaker, BaseExceptionGroup("", [BaseExceptionGroup("", errors)])) is expected

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from functools import partial
 from typing import Any
 
 import pytest
 from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools import Tool
+from mcp.shared.exceptions import MCPError
 from opentelemetry import baggage, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import TextMapPropagator
@@ -15,7 +19,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from mcp_transport.domain.session import session_key, short_id
 from mcp_transport.engine.endpoint import Endpoint
-from tests.support.client import Answer, SessionClient, request, send_sessionless, text_of
+from mcp_transport.kernel import CallLimits
+from tests.support.client import Answer, SessionClient, request, send_sessionless, text_of, until
 from tests.support.clock import settle
 from tests.tracing.conftest import Spans
 
@@ -299,3 +304,89 @@ async def test_the_projects_propagator_is_used_and_may_fail(
     span = await traced_call(spans, served, era, {"x-own": "6"}, headers={"x-own": "5"})
     assert (span.parent is not None and span.parent.trace_id, span.links[0].context.trace_id) == (6, 5)
     assert place(await traced_call(spans, served, era, {}, headers={"x-own": "fail"})) == (None, [])
+
+
+# -- runs that requests share --------------------------------------------------------------------------------
+
+
+class Held:
+    """A tool that waits for the test, and then tells the trace that it is in, or fails."""
+
+    def __init__(self) -> None:
+        self.begun, self.open = 0, asyncio.Event()
+        self.error: Exception | None = None
+
+    async def look(self) -> str:
+        self.begun += 1
+        await self.open.wait()
+        if self.error is not None:
+            raise self.error
+        found = trace.get_current_span().get_span_context()
+        return f"{found.trace_id:032x} {baggage.get_baggage('shop')}"
+
+
+@pytest.fixture
+def held(server: MCPServer[Any]) -> Held:
+    held = Held()
+    for name, is_shared in (("look", False), ("public", True)):
+        tool = Tool.from_function(held.look, name=name)
+        vars(tool)["limits"] = CallLimits(read_only=True, coalesce=True, shared=is_shared)
+        server._tool_manager._tools[name] = tool
+    return held
+
+
+def look(endpoint: Endpoint, name: str, parent: str, **options: Any) -> asyncio.Task[Answer]:
+    meta = {"traceparent": parent, **options.pop("meta", {})}
+    return asyncio.create_task(send_sessionless(endpoint, "tools/call", {"name": name}, meta=meta, **options))
+
+
+@pytest.mark.parametrize("name", ["look", "public"])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(None, None), (ToolError("none"), "tool_error"), (MCPError(4242, "failed"), "4242")],
+    ids=["result", "tool error", "error"],
+)
+async def test_a_request_that_joins_a_run_has_a_span_that_links_the_runs(
+    name: str, error: Exception | None, told: str | None, spans: Spans, served: Endpoint, held: Held
+) -> None:
+    held.error = error
+    first = look(served, name, CALLER)
+    await until(lambda: held.begun)
+    second = look(served, name, HOP, id=2)
+    await settle()
+    held.open.set()
+    for answer in (await first, await second):
+        assert answer.status == 200
+    found = [span for span in spans.take() if span.name == f"tools/call {name}"]
+    run, joined = sorted(found, key=lambda span: bool(span.links))
+    assert held.begun == 1
+    assert (place(run), place(joined)) == ((CALLER, []), (HOP, [written(run.context)]))
+    shown = [{**(span.attributes or {})} for span in (run, joined)]
+    assert [each.pop("jsonrpc.request.id") for each in shown] == ["1", "2"]
+    assert {each.get("error.type") for each in shown} == {told}
+    assert run.status.status_code is joined.status.status_code
+
+
+@pytest.mark.parametrize("leaves", ["first", "second"])
+async def test_each_request_of_a_run_ends_its_span(leaves: str, spans: Spans, served: Endpoint, held: Held) -> None:
+    tasks = {"first": look(served, "look", CALLER)}
+    await until(lambda: held.begun)
+    tasks["second"] = look(served, "look", HOP, id=2)
+    await settle()
+    tasks.pop(leaves).cancel()
+    await settle()
+    held.open.set()
+    [(_, rest)] = tasks.items()
+    assert text_of((await rest).json)
+    assert {written(span.parent) for span in spans.take() if span.name == "tools/call look"} == {CALLER, HOP}
+
+
+async def test_a_run_for_all_callers_is_in_the_trace_of_the_first_but_has_no_baggage(
+    spans: Spans, served: Endpoint, held: Held
+) -> None:
+    held.open.set()
+    given = {"baggage": "shop=a"}
+    in_meta = text_of((await look(served, "public", CALLER, meta=given)).json)
+    params = {"name": "public"}
+    answer = await send_sessionless(served, "tools/call", params, headers={"traceparent": HOP, **given})
+    assert [in_meta, text_of(answer.json)] == [f"{CALLER.split('-')[1]} None", f"{HOP.split('-')[1]} None"]

@@ -11,15 +11,13 @@ from mcp_transport.backends.dynamodb.client import MAX_ITEM_BYTES, DynamoClient
 from mcp_transport.backends.dynamodb.items import Address, Item, expiry
 from mcp_transport.backends.dynamodb.session_record import session_pk
 from mcp_transport.backends.dynamodb.stream_state import StreamState
+from mcp_transport.backends.dynamodb.table import MAX_EVENT_BYTES
 from mcp_transport.backends.results import Event
 from mcp_transport.exceptions import BackendError
 
-__all__ = ["EVENT_PREFIX", "MAX_EVENT_BYTES", "EventLog", "event_items"]
+__all__ = ["EVENT_PREFIX", "EventLog", "event_items"]
 
 EVENT_PREFIX: Final = "event#"
-
-MAX_EVENT_BYTES: Final = 32 * 1024 * 1024
-"""The largest event that is stored, in 128 items."""
 
 _TERMINAL: Final = b"."
 _ORDINARY: Final = b"+"

@@ -21,7 +21,7 @@ __all__ = [
 DEFAULT_TABLE: Final = "MCPSessions"
 
 MAX_EVENT_BYTES: Final = 32 * 1024 * 1024
-"""The largest event that the backend stores, in segments of several items."""
+"""The largest event that is stored, in 128 items."""
 
 DEFINITION: Final[Mapping[str, Any]] = {
     "AttributeDefinitions": [

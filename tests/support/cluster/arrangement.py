@@ -1,4 +1,4 @@
-"""Redis, some nodes, and nginx in front of them, as one thing to start and stop."""
+"""A store, some nodes, and nginx in front of them, as one thing to start and stop."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from tests.support.cluster.store import choose_store, redis_of
 from tests.support.nginx import Nginx
 from tests.support.node import FIXTURE, Node
 from tests.support.processes import Process, start_all, stop_all
@@ -13,7 +14,7 @@ from tests.support.redis.server import RedisServer
 
 
 class Arrangement:
-    """The nodes share the Redis and are taken in turn by nginx; nothing is sticky."""
+    """The nodes share the store ("redis" or "dynamodb") and are taken in turn by nginx; nothing is sticky."""
 
     def __init__(
         self,
@@ -22,12 +23,13 @@ class Arrangement:
         settings: str = f"{FIXTURE}.settings",
         application: str = f"{FIXTURE}.asgi:mounted",
         environment: Mapping[str, str] | None = None,
+        store: str = "redis",
         redis: RedisServer | None = None,
         port: int = 0,
         folder: Path | None = None,
     ) -> None:
         """Prepare the processes; with a folder given, all their logs lie in it."""
-        self.redis = redis or RedisServer(folder=folder)
+        self.store = choose_store(store, redis=redis, folder=folder)
         self.nodes = [
             Node(
                 server,
@@ -44,7 +46,12 @@ class Arrangement:
     @property
     def processes(self) -> list[Process]:
         """All of them, in the order they are needed."""
-        return [self.redis, *self.nodes, self.nginx]
+        return [self.store.server, *self.nodes, self.nginx]
+
+    @property
+    def redis(self) -> RedisServer:
+        """The Redis, if it is one."""
+        return redis_of(self.store)
 
     @property
     def url(self) -> str:
@@ -54,10 +61,9 @@ class Arrangement:
     def start(self) -> Self:
         """Start all and wait until they answer."""
         try:
-            if not self.redis.alive:
-                self.redis.start()
+            self.store.start()
             for node in self.nodes:
-                node.variables.setdefault("REDIS_URL", self.redis.url)
+                node.variables = {**self.store.variables, **node.variables}
             start_all(self.nodes)
             self.nginx.ports = [node.port for node in self.nodes]
             self.nginx.start()
@@ -70,7 +76,7 @@ class Arrangement:
         """Stop all: nobody sends any more, then nobody answers, then nothing is kept."""
         self.nginx.stop()
         stop_all(self.nodes)
-        self.redis.stop()
+        self.store.stop()
 
     def __enter__(self) -> Self:
         return self.start()

@@ -1,4 +1,4 @@
-"""Nodes of `tests.support.cluster.site` on one Redis, and what tests ask of them."""
+"""Nodes of `tests.support.cluster.site` on one store, and what tests ask of them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from mcp_transport.domain.session import session_key
 from mcp_transport.protocol.cursor import Cursor
+from tests.support.cluster.store import choose_store, redis_of
 from tests.support.http.answer import PATIENCE, Event
 from tests.support.http.client import Client
 from tests.support.http.network import SocketAnswer
 from tests.support.node import Node
 from tests.support.processes import LOOPBACK, start_all, stop_all
-from tests.support.redis.permanent import refuse_permanent_keys
 from tests.support.redis.server import RedisServer
 
 SITE = "tests.support.cluster.site"
@@ -30,10 +29,10 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Site:
-    """Nodes that share a Redis, and the folder through which their tools are steered.
+    """Nodes that share a store, and the folder through which their tools are steered.
 
     `mcp` are settings of MCP_TRANSPORT; `variables` are one mapping of environment variables a node, for nodes that
-    differ. A `redis` that is handed in is neither started nor stopped here.
+    differ. The `store` is "redis" or "dynamodb". A `redis` that is handed in is neither started nor stopped here.
     """
 
     def __init__(
@@ -41,10 +40,11 @@ class Site:
         *servers: str,
         mcp: Mapping[str, Any] | None = None,
         variables: Sequence[Mapping[str, str]] = (),
+        store: str | None = None,
         redis: RedisServer | None = None,
     ) -> None:
-        self._own_redis = redis is None
-        self.redis = redis or RedisServer()
+        self._owns_store = redis is None
+        self.store = choose_store(store, redis=redis)
         self._temporary = tempfile.TemporaryDirectory(prefix="site-")
         self.folder = Path(self._temporary.name)
         self._names = itertools.count(1)
@@ -64,10 +64,9 @@ class Site:
 
     def __enter__(self) -> Self:
         try:
-            if self._own_redis:
-                self.redis.start()
+            self.store.start()
             for node in self.nodes:
-                node.variables["REDIS_URL"] = self.redis.url
+                node.variables |= self.store.variables
             start_all(self.nodes)
             for node in self.nodes:
                 _make_join(node.port)
@@ -83,10 +82,10 @@ class Site:
         """Stop the nodes, then what they share."""
         try:
             stop_all(self.nodes)
-            refuse_permanent_keys(self.redis)
+            self.store.refuse_leftovers()
         finally:
-            if self._own_redis:
-                self.redis.stop()
+            if self._owns_store:
+                self.store.stop()
             self._temporary.cleanup()
 
     @property
@@ -121,23 +120,24 @@ class Site:
         """Wait until a call was cancelled."""
         await until(lambda: bool(self.pids(name, "cancelled")))
 
-    # -- what Redis holds ----------------------------------------------------------------------------
+    # -- what the store holds ------------------------------------------------------------------------
+
+    @property
+    def redis(self) -> RedisServer:
+        """The Redis; a test that asks for it is skipped on another store."""
+        return redis_of(self.store)
 
     def calls_in_flight(self, client: Client) -> int:
         """Return how many calls are on the books of a client's session."""
-        return int(self.redis.ask("HLEN", f"{self._record(client)}:r"))
+        return len(self.store.in_flight(client.session_id))
 
     def stream(self, client: Client, name: str = "g") -> dict[str, Any]:
         """Return what is noted of one stream of a client's session."""
-        found = self.redis.ask("HGET", f"{self._record(client)}:t", name)
-        return dict(json.loads(found)) if found else {}
+        return self.store.stream(client.session_id, name)
 
     def record_exists(self, client: Client) -> bool:
-        """Tell whether Redis knows a client's session."""
-        return bool(self.redis.ask("EXISTS", self._record(client)))
-
-    def _record(self, client: Client) -> str:
-        return f"mcp:{{{session_key(client.session_id)}}}"
+        """Tell whether the store knows a client's session."""
+        return self.store.has_session(client.session_id)
 
     # -- what operators see --------------------------------------------------------------------------
 

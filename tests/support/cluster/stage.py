@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from mcp_transport.domain.session import session_key
+from tests.support.cluster.store import choose_store, redis_of
 from tests.support.http.answer import PATIENCE, Event
 from tests.support.http.client import Client
 from tests.support.http.messages import META, SESSIONLESS, rpc
@@ -22,7 +22,6 @@ from tests.support.http.network import SocketAnswer
 from tests.support.http.request import BOTH
 from tests.support.node import Node
 from tests.support.processes import LOOPBACK, TICK_SECONDS, start_all, stop_all
-from tests.support.redis.permanent import refuse_permanent_keys
 from tests.support.redis.server import RedisServer
 
 LEASE = 1.0
@@ -33,18 +32,22 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Stage:
-    """A Redis and nodes of the site; `settings` are those of MCP_TRANSPORT, `cache` is another way to that Redis."""
+    """A store ("redis" or "dynamodb") and nodes of the site.
+
+    `settings` are those of MCP_TRANSPORT, `cache` is another way to a Redis.
+    """
 
     def __init__(
         self,
         servers: Sequence[str] = ("daphne", "uvicorn"),
         *,
+        store: str | None = None,
         redis: RedisServer | None = None,
         cache: dict[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        self.redis = redis or RedisServer()
-        self._owns_redis = not self.redis.alive
+        self.store = choose_store(store, redis=redis)
+        self._owns_store = not self.store.server.alive
         self._temporary = tempfile.TemporaryDirectory(prefix="stage-")
         self.folder = Path(self._temporary.name)
         self._cache, self._settings = cache, {"LEASE_SECONDS": LEASE, "DRAIN_SECONDS": 1.0, **settings}
@@ -59,15 +62,19 @@ class Stage:
         ]
 
     @property
+    def redis(self) -> RedisServer:
+        """The Redis; a test that asks for it is skipped on another store."""
+        return redis_of(self.store)
+
+    @property
     def ports(self) -> list[int]:
         return [node.port for node in self.nodes]
 
     def start(self) -> Self:
         """Start everything, and have each node join the others."""
-        if not self.redis.alive:
-            self.redis.start()
+        self.store.start()
         variables = {
-            "REDIS_URL": self.redis.url,
+            **self.store.variables,
             "SITE_FOLDER": str(self.folder),
             "SITE_MCP": json.dumps(self._settings),
             **({"SITE_CACHE": json.dumps(self._cache)} if self._cache else {}),
@@ -80,8 +87,7 @@ class Stage:
 
     def mend(self) -> None:
         """Bring back what the last test has killed."""
-        if not self.redis.alive:
-            self.redis.start()
+        self.store.start()
         for node in self.nodes:
             if node.alive:
                 node.resume()
@@ -90,11 +96,11 @@ class Stage:
         self._await_leases()
 
     def _await_leases(self) -> None:
-        """Wait until every node has its lease again, which a Redis that was emptied learns with the next beats."""
+        """Wait until every node has its lease again, which a store that was emptied learns with the next beats."""
         if self._cache is not None:
             return
         deadline = time.monotonic() + PATIENCE
-        while min(len(self.redis.ask("KEYS", "mcp:*:lease")), self.redis.ask("ZCARD", "mcp:nodes")) < len(self.nodes):
+        while self.store.leases() < len(self.nodes):
             assert time.monotonic() < deadline, "not all nodes renew their leases"
             time.sleep(TICK_SECONDS)
 
@@ -106,10 +112,10 @@ class Stage:
     def stop(self) -> None:
         try:
             stop_all(self.nodes)
-            refuse_permanent_keys(self.redis)
+            self.store.refuse_leftovers()
         finally:
-            if self._owns_redis:
-                self.redis.stop()
+            if self._owns_store:
+                self.store.stop()
             self._temporary.cleanup()
 
     def __enter__(self) -> Self:
@@ -162,14 +168,17 @@ class Stage:
 
     def flights(self, client: Client) -> list[str]:
         """Return what is on the books of a client's session."""
-        with self.redis.connect() as redis:
-            return list(redis.hkeys(f"mcp:{{{session_key(client.session_id)}}}:r"))
+        return self.store.in_flight(client.session_id)
 
     def is_noted(self, client: Client) -> bool:
         """Tell whether a sweep would find calls of a client's session."""
+        return self.store.is_noted(client.session_id)
+
+    def has_orphans(self) -> bool:
+        """Tell whether a node without a lease still has calls in its journal, which nobody has claimed."""
         with self.redis.connect() as redis:
-            noted = [item for key in redis.keys("mcp:*:own") for item in redis.hkeys(key)]
-        return any(item.startswith(session_key(client.session_id)) for item in noted)
+            journals = [key for key in redis.keys("mcp:*:own") if redis.hlen(key)]
+            return any(not redis.exists(f"{key.removesuffix('own')}lease") for key in journals)
 
     def is_ready(self, node: Node) -> bool:
         """Tell whether a node wants traffic."""

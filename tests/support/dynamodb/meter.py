@@ -47,17 +47,17 @@ class Meter:
     # -- botocore's events, in the threads of the clients
 
     def _before(self, params: Parameters, model: Any, context: Parameters, **_: Any) -> None:
-        context["metered"] = params, [self._item(*place) for place in _written(model.name, params)]
+        context["metered"] = params, [self._item(*place) for place in written(model.name, params)]
 
     def _after(self, http_response: Any, parsed: Parameters, model: Any, context: Parameters, **_: Any) -> None:
         params, before = context["metered"]
         code = parsed.get("Error", {}).get("Code", "")
         reads, writes = self._reads(model.name, params, parsed), 0.0
-        places = list(_written(model.name, params))
+        places = list(written(model.name, params))
         if code in ("ConditionalCheckFailedException", "TransactionCanceledException"):
             writes = sum(map(refused_units, before))
         elif not code:
-            unprocessed = list(_written("BatchWriteItem", {"RequestItems": parsed.get("UnprocessedItems", {})}))
+            unprocessed = list(written("BatchWriteItem", {"RequestItems": parsed.get("UnprocessedItems", {})}))
             after = [self._item(*place) for place in places]
             changed = zip(places, before, after, strict=True)
             writes = sum(write_units(old, new) for place, old, new in changed if place not in unprocessed)
@@ -101,7 +101,7 @@ class Meter:
 _PROJECTION = ("ProjectionExpression", "ExpressionAttributeNames")
 
 
-def _written(name: str, params: Mapping[str, Any]) -> Iterator[tuple[str, Parameters]]:
+def written(name: str, params: Mapping[str, Any]) -> Iterator[tuple[str, Parameters]]:
     """Yield the table and the key of each item that an operation writes."""
     if name in _SINGLE:
         yield _place(_SINGLE[name], params)

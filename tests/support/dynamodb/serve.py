@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from moto.core.responses import ActionResult
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import Table
+from moto.dynamodb.responses import DynamoHandler
 from moto.moto_server.werkzeug_app import create_backend_app
 
 from tests.support.processes import LOOPBACK
@@ -21,13 +23,28 @@ from tests.support.processes import LOOPBACK
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 _transact = DynamoDBBackend.transact_write_items
+_answer = DynamoHandler.transact_write_items
 _changed = list[Any]()
+_tokens: dict[Any, None] = {}
+_MAX_TOKENS = 1000
 
 
 def transact(self: Any, actions: list[dict[str, Any]]) -> None:
     """Run a transaction as moto does, which copies the whole table, but copy only the items that change in place."""
     _changed[:] = [action["Update"]["Key"] for action in actions if "Update" in action]
     _transact(self, actions)
+
+
+def transact_once(self: Any) -> Any:
+    """Answer a transaction that is sent again with its token as the first time, without running it again."""
+    token = self.body.get("ClientRequestToken")
+    if token is not None and token in _tokens:
+        return ActionResult({})
+    answer = _answer(self)
+    _tokens[token] = None
+    while len(_tokens) > _MAX_TOKENS:
+        del _tokens[next(iter(_tokens))]
+    return answer
 
 
 def copy_table(table: Any, memo: dict[int, Any]) -> Any:
@@ -107,6 +124,7 @@ def main() -> None:
     """Serve until SIGTERM."""
     for patched, name, method in (
         (DynamoDBBackend, "transact_write_items", transact),
+        (DynamoHandler, "transact_write_items", transact_once),
         (Table, "__deepcopy__", copy_table),
     ):
         setattr(patched, name, method)

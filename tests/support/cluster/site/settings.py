@@ -17,11 +17,17 @@ ASGI_APPLICATION = "tests.support.cluster.site.asgi.application"
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 USE_TZ = True
 
-CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": os.environ["REDIS_URL"]}}
-if "SITE_CACHE" in os.environ:
+CACHES: dict[str, dict[str, object]] = {}
+STORE: dict[str, object] = {}
+if "SITE_DYNAMODB" in os.environ:
+    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    STORE = {"BACKEND": "dynamodb", "DYNAMODB": json.loads(os.environ["SITE_DYNAMODB"])}
+elif "SITE_CACHE" in os.environ:
     CACHES = {"default": json.loads(os.environ["SITE_CACHE"])}
+else:
+    CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": os.environ["REDIS_URL"]}}
 
-MCP_TRANSPORT = {"NAME": "cluster", "LEASE_SECONDS": 2.0, **json.loads(os.environ.get("SITE_MCP", "{}"))}
+MCP_TRANSPORT = {"NAME": "cluster", "LEASE_SECONDS": 2.0, **STORE, **json.loads(os.environ.get("SITE_MCP", "{}"))}
 
 if "SITE_CLOCK_AHEAD" in os.environ:  # as on a machine whose time is wrong
     _time = time.time

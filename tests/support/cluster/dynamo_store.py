@@ -1,0 +1,107 @@
+"""A table in DynamoDB that the nodes of a test share."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mcp_transport.backends.base import Backend
+from mcp_transport.backends.dynamodb.client import TableSettings
+from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.session import session_key
+from tests.support.cluster.store import Store
+from tests.support.dynamodb.backend import admin, build, make_table
+from tests.support.dynamodb.permanent import refuse_permanent_items
+from tests.support.dynamodb.server import VARIABLES, DynamoServer
+
+__all__ = ["DynamoStore"]
+
+
+class DynamoStore(Store):
+    """A table on a server with DynamoDB's API; it is asked through a backend of the test's own process."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._server = DynamoServer(folder=folder)
+        self._table: TableSettings | None = None
+        self._environment = pytest.MonkeyPatch()
+
+    @property
+    def server(self) -> DynamoServer:
+        return self._server
+
+    def start(self) -> None:
+        super().start()
+        if self._table is None:
+            for name, value in VARIABLES.items():
+                self._environment.setenv(name, value)
+            self._table = make_table(self.server)
+
+    def stop(self) -> None:
+        super().stop()
+        self._environment.undo()
+
+    @property
+    def table(self) -> TableSettings:
+        """Where the table is."""
+        assert self._table is not None, "the store was never started"
+        return self._table
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        return {**VARIABLES, "SITE_DYNAMODB": json.dumps(self.server.setting(self.table.table))}
+
+    def refuse_leftovers(self) -> None:
+        if self.server.alive:
+            refuse_permanent_items(self.table)
+
+    def in_flight(self, session_id: str) -> list[str]:
+        requests = _wait(lambda: self._backend.sessions.in_flight(session_key(session_id)))
+        return [str(request.request_id) for request in requests]
+
+    def stream(self, session_id: str, name: str) -> dict[str, Any]:
+        records = _wait(lambda: self._backend.streams.stream_records(session_key(session_id)))
+        found = {record.name: record for record in records}.get(name)
+        if found is None:
+            return {}
+        state = self._item(f"session#{session_key(session_id)}", f"stream#{name}")
+        return {"holder": found.holder, "writer": found.writer, **state}
+
+    def has_session(self, session_id: str) -> bool:
+        return _wait(lambda: self._backend.sessions.get(session_key(session_id))) is not None
+
+    def is_noted(self, session_id: str) -> bool:
+        key = session_key(session_id)
+        items = admin(self.server.url).scan(TableName=self.table.table, ConsistentRead=True)["Items"]
+        places = [(item["pk"]["S"], item["sk"]["S"]) for item in items]
+        return any(pk.startswith("journal#") and key in sk for pk, sk in places)
+
+    def leases(self) -> int:
+        return len(_wait(lambda: self._backend.bus.nodes()))
+
+    @cached_property
+    def _backend(self) -> Backend:
+        return build(self.table, Policy())
+
+    def _item(self, pk: str, sk: str) -> dict[str, Any]:
+        answer = admin(self.server.url).get_item(
+            TableName=self.table.table, Key={"pk": {"S": pk}, "sk": {"S": sk}}, ConsistentRead=True
+        )
+        item = answer.get("Item", {})
+        return {name: int(value["N"]) for name, value in item.items() if "N" in value}
+
+
+def _wait(ask: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """Return the answer to a question that is asked in a loop of its own: the caller's may be running."""
+
+    async def run() -> Any:
+        return await ask()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(run())).result()
