@@ -35,6 +35,9 @@ _MAX_PAUSE_SECONDS: Final = 0.25
 # Broadcasts beyond the limit are deleted after each so many.
 _TRIM_AFTER: Final = 100
 
+# How long the last number is stored after all broadcasts: until the time alone is certainly above it.
+_COUNTER_SECONDS: Final = 86_400
+
 _MAX_VERSION: Final = 2**53
 
 
@@ -58,7 +61,7 @@ class BroadcastLog:
                 now = self._client.now()
                 number = next_number(last, now)
                 counter = {**_COUNTER._asdict(), VERSION: 1 + secrets.randbelow(_MAX_VERSION)}
-                counter |= {"last": number, "count": count + 1}
+                counter |= {"last": number, "count": count + 1, EXPIRES: int(now + self._keep + _COUNTER_SECONDS)}
                 item = {**Address(_BROADCASTS, number)._asdict(), "method": message.method, "uri": message.uri}
                 item[EXPIRES] = int(now + self._keep) + 1
                 try:
