@@ -15,6 +15,8 @@ import pytest
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.backends.dynamodb.client import TableSettings
+from mcp_transport.backends.dynamodb.items import EXPIRES, expiry
+from mcp_transport.backends.dynamodb.session_record import record_address
 from mcp_transport.backends.dynamodb.stream_state import stream_address, stream_kind
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import session_key
@@ -72,7 +74,10 @@ class DynamoStore(Store):
         return asdict(stream_kind.decode(item)) if item is not None else {}
 
     def has_session(self, session_id: str) -> bool:
-        return _wait(lambda: self._backend.sessions.get(session_key(session_id))) is not None
+        client = client_of(self._backend)
+        item = _wait(lambda: client.get(record_address(session_key(session_id))))
+        # By what its node has written: the policy of this process may be another one.
+        return item is not None and client.now() < item[EXPIRES] - expiry(0)[EXPIRES] + 1
 
     def is_noted(self, session_id: str) -> bool:
         key = session_key(session_id)
