@@ -53,7 +53,8 @@ INSTALLED := $(VENV)/installed
 $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(VENV)/created $(RUNNABLE) $(INSTALLED))
 
 .PHONY: help run cluster servers browser containers databases test test-all coverage test-slow test-projects
-.PHONY: test-packaging lint security conformance conformance-cluster conformance-cluster-dynamodb conformance-server
+.PHONY: test-packaging lint security conformance conformance-cluster conformance-server
+.PHONY: conformance-cluster-dynamodb conformance-cluster-dynamodb-short
 .PHONY: soak failover attack bench bench-quick bench-client bench-paired bench-load screenshots dist requirements clean
 
 help:
@@ -157,6 +158,9 @@ conformance-cluster: $(INSTALLED) servers
 
 conformance-cluster-dynamodb: $(INSTALLED) servers
 	@$(BIN)/python -m tests.conformance.run --cluster --store dynamodb
+
+conformance-cluster-dynamodb-short: $(INSTALLED) servers
+	@$(BIN)/python -m tests.conformance.run --cluster --store dynamodb --through mounted --spec 2025-11-25
 
 conformance-server: $(INSTALLED)
 	@$(BIN)/python -m tests.conformance.serve --port $(PORT)
