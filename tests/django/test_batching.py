@@ -217,12 +217,13 @@ async def test_calls_share_a_run_and_get_their_own_results(
 
 @pytest.mark.slow
 @pytest.mark.django_db
-@each_era
-@each_mode
-def test_queries_of_1000_concurrent_calls(era: str, is_async: bool, settings: Any) -> None:
+@pytest.mark.parametrize(
+    ("era", "is_async", "count"),
+    [(ERAS[0], False, 200), (ERAS[0], True, 200), (ERAS[1], True, 200), (ERAS[1], False, 1000)],
+)
+def test_queries_of_up_to_1000_concurrent_calls(era: str, is_async: bool, count: int, settings: Any) -> None:
     """Each batch of 50 is one query; each single call is one."""
     settings.MCP_TRANSPORT = {"MAX_CONCURRENT_CALLS": 2000, "MAX_CONCURRENT_CALLS_PER_CALLER": 2000}
-    count = 1000
     ids = [user.pk for user in User.objects.bulk_create(User(username=f"u{n}") for n in range(10))]
 
     @tool
