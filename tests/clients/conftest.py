@@ -22,6 +22,7 @@ from typing import NoReturn
 import pytest
 
 from tests.support.node import Node
+from tests.support.preloaded import run
 from tests.support.processes import ROOT
 
 DRIVERS = Path(__file__).parent / "drivers"
@@ -56,8 +57,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     environment = {"MCPSITE_DATABASE": str(tmp_path_factory.mktemp("shop") / "db.sqlite3")}
     shop = Node(settings="tests.clients.settings", application="mcpsite.asgi:application", environment=environment)
     for arguments in ["migrate", "--verbosity=0"], ["load_demo"]:
-        command = [sys.executable, "manage.py", *arguments]
-        subprocess.run(command, cwd=ROOT, env=shop.environment(), check=True, capture_output=True)
+        command = [sys.executable, "-m", "manage", *arguments]
+        run(command, cwd=ROOT, env=shop.environment(), timeout=INSTALL_SECONDS).check_returncode()
     with shop:
         yield shop.url
 

@@ -20,18 +20,14 @@ MADE: Final = (ContentType, Permission)
 
 @contextmanager
 def quickly_emptied() -> Iterator[None]:
-    """Have tests leave the rows of MADE alone as long as these are what they were, and flush all where they are not."""
+    """Leave the rows of MADE alone after a test, as long as they are what they were; otherwise flush all."""
     flush: Callable[[TransactionTestCase], None] = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
     database, made, emptying = _database(), _made(), _emptying()
 
     def empty(test: TransactionTestCase) -> None:
         names = test._databases_names(include_mirrors=False)  # type: ignore[attr-defined]
-        if (
-            names == [DEFAULT_DB_ALIAS]
-            and test.available_apps is None
-            and _database() == database
-            and _made() == made
-        ):
+        is_usual = names == [DEFAULT_DB_ALIAS] and test.available_apps is None and _database() == database
+        if is_usual and _made() == made:
             connections[DEFAULT_DB_ALIAS].ops.execute_sql_flush(emptying)
         else:
             flush(test)
