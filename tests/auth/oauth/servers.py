@@ -1,6 +1,5 @@
 """The processes: the authorization server, and the resource server behind either of its adapters."""
 
-
 from __future__ import annotations
 
 import sys
