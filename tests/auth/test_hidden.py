@@ -1,6 +1,6 @@
 """What is hidden is answered as what does not exist, in each method, however a request is written (ADR 23).
 
-Each pair of names is asked for in 2026-07-28 and in one of the revisions with sessions, with `MCP_HIDDEN=all` in each.
+Each pair of names is asked for in both eras; `MCP_HIDDEN=all` asks in each revision of them.
 """
 
 from __future__ import annotations

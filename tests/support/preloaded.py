@@ -30,7 +30,11 @@ from typing import Any, BinaryIO, Final
 LIBRARIES: Final = (
     *("mcp.client", "mcp.server.mcpserver", "mcp.server.lowlevel.server", "mcp_types.methods", "httpx2"),
     *("django.core.handlers.asgi", "django.core.serializers.json", "django.db.models", "django.urls"),
-    *("uvicorn.main", "redis.asyncio", "hiredis", "cryptography.hazmat.primitives.ciphers.aead", "orjson"),
+    *("django.contrib.sessions.middleware", "django.db.backends.sqlite3.base", "rich.console", "rich.logging"),
+    *("uvicorn.main", "uvicorn.protocols.http.httptools_impl", "redis.asyncio", "hiredis", "orjson"),
+    *("cryptography.hazmat.primitives.ciphers.aead", "tenacity", "jwt"),
+    # of daphne, whose own modules make an event loop
+    *("twisted.internet.endpoints", "twisted.web.server", "autobahn.twisted.websocket"),
 )
 
 _MAX_REQUEST: Final = 1 << 20
