@@ -358,7 +358,9 @@ async def test_a_run_has_the_context_of_its_calls_and_a_mixed_one_has_none(
     def where(items: list[Item]) -> list[str]:
         return [f"{tenant.get()} {translation.get_language()} {len(items)}" for _ in items]
 
-    tool(batch=Batch(max_size=4, max_wait_ms=20, across_callers=across_callers))(later(where) if is_async else where)
+    size = 4 if across_callers else 2
+    batch = Batch(max_size=size, max_wait_ms=FULL, across_callers=across_callers)
+    tool(batch=batch)(later(where) if is_async else where)
     served = serve()
     calls = (returned(served, "where", {"number": 1}, headers={"x-tenant": name}) for name in ("a", "b", "a", "b"))
     places = await asyncio.gather(*calls)
