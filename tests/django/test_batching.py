@@ -298,11 +298,11 @@ async def test_limits_refuse_calls_that_are_too_many(serve: Serve, settings: Any
 # -- callers ---------------------------------------------------------------------------------------------
 
 
-def who(across_callers: bool = False) -> list[list[str]]:
+def who(across_callers: bool = False, max_wait_ms: int = FULL) -> list[list[str]]:
     """Declare a tool whose function notes the callers of each run."""
     seen: list[list[str]] = []
 
-    @tool(batch=Batch(max_size=4, max_wait_ms=20, across_callers=across_callers))
+    @tool(batch=Batch(max_size=4 if across_callers else 2, max_wait_ms=max_wait_ms, across_callers=across_callers))
     def caller(items: list[Item], contexts: list[Context]) -> list[str]:
         seen.append([ctx.user.username for ctx in contexts])
         return [f"{ctx.user.username} {item.number}" for item, ctx in zip(items, contexts, strict=True)]
@@ -328,7 +328,7 @@ async def test_callers_are_mixed_if_the_tool_says_so_and_each_call_keeps_its_con
 
 
 async def test_calls_whose_requests_differ_are_not_mixed(serve: Serve) -> None:
-    seen = who()
+    seen = who(max_wait_ms=500)
     served = serve()
     german, traced = {"accept-language": "de"}, {"accept-language": "de", **dict.fromkeys(CORRELATION_HEADERS, "x")}
     headers: list[dict[str, str]] = [german, {"x-tenant": "a"}, traced, {"baggage": "tenant=a"}, {}]
