@@ -22,6 +22,7 @@ from typing import NoReturn
 import pytest
 
 from tests.support.node import Node
+from tests.support.preloaded import run
 from tests.support.processes import ROOT
 
 DRIVERS = Path(__file__).parent / "drivers"
@@ -56,8 +57,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     environment = {"MCPSITE_DATABASE": str(tmp_path_factory.mktemp("shop") / "db.sqlite3")}
     shop = Node(settings="tests.clients.settings", application="mcpsite.asgi:application", environment=environment)
     for arguments in ["migrate", "--verbosity=0"], ["load_demo"]:
-        command = [sys.executable, "manage.py", *arguments]
-        subprocess.run(command, cwd=ROOT, env=shop.environment(), check=True, capture_output=True)
+        command = [sys.executable, "-m", "manage", *arguments]
+        run(command, cwd=ROOT, env=shop.environment(), timeout=INSTALL_SECONDS).check_returncode()
     with shop:
         yield shop.url
 
@@ -145,6 +146,7 @@ def node_project(tmp_path_factory: pytest.TempPathFactory) -> NodeProject:
     versions = "-".join([*PACKAGES.values(), f"node{NODE}" if node is None else "node"])
     modules = installed(f"npm-{versions}", install) / "node_modules"
     folder = tmp_path_factory.mktemp("node")
+    os.environ["NODE_COMPILE_CACHE"] = str(folder / "compiled")  # Node takes a third of a run to compile the client
     (folder / "node_modules").symlink_to(modules)
     for driver in DRIVERS.glob("*.mjs"):  # Node resolves imports relative to the script
         shutil.copy(driver, folder)
