@@ -98,6 +98,7 @@ class Inbox:
         )
         self._has_more = "LastEvaluatedKey" in reply
         arrived = [raw for raw in reply["Items"] if raw["sk"]["S"] not in self._delivered]
+        self._note_repeated([raw["sk"]["S"] for raw in reply["Items"]], consistent=consistent)
         if not self._has_more:
             self._backlog = self._backlog_bytes = 0
         try:
@@ -105,6 +106,13 @@ class Inbox:
         finally:  # even if a message cannot be read now: those before it were delivered
             self._pause = FIRST_PAUSE_SECONDS if arrived else min(2 * self._pause, LAST_PAUSE_SECONDS)
         await self._delete()
+
+    def _note_repeated(self, sort_keys: list[str], *, consistent: bool) -> None:
+        """Delete what was delivered and is there again: botocore has sent its write twice, after a lost answer."""
+        for sort_key in sort_keys:
+            delivered = self._delivered.get(sort_key, self._polled)
+            if (consistent and delivered < self._polled) or delivered < self._polled - _STALE_SECONDS / 2:
+                self._undeleted.setdefault(sort_key, [Address(self._pk, sort_key)])
 
     async def _sleep(self, deadline: float) -> None:
         """Wait until the next poll is due."""

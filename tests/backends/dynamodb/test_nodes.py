@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -15,6 +16,8 @@ from mcp_transport.backends.dynamodb.writes import Put
 from tests.backends.contract_nodes import QUICK, NodeContract, Process
 from tests.support.dynamodb.backend import build_client
 from tests.support.dynamodb.permanent import refuse_permanent_items
+
+_numbers = itertools.count()
 
 
 class TestDynamoNodes(NodeContract):
@@ -33,8 +36,7 @@ class TestDynamoNodes(NodeContract):
 
     async def put_message(self, process: Process, node: str, raw: bytes) -> None:
         bus: Any = process.bus
-        items = await bus._client.query(f"inbox#{node}")
-        await bus._client.write(Put({"pk": f"inbox#{node}", "sk": f"0-{len(items)}", "body": raw, "ttl": 1}))
+        await bus._client.write(Put({"pk": f"inbox#{node}", "sk": f"0-{next(_numbers):03}", "body": raw, "ttl": 1}))
 
     async def put_in_journal(self, process: Process, node: str, entry: str) -> None:
         bus: Any = process.bus
