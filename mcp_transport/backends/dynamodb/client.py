@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -20,7 +21,7 @@ from mcp_transport.backends.codec import each
 from mcp_transport.backends.dynamodb.items import Address, Item, from_attributes, to_attributes
 from mcp_transport.backends.dynamodb.store_clock import StoreClock
 from mcp_transport.backends.dynamodb.writes import Conflict, Write, action, request
-from mcp_transport.exceptions import BackendError
+from mcp_transport.exceptions import BackendError, Unreadable
 
 __all__ = ["MAX_ITEM_BYTES", "DynamoClient", "TableSettings", "default_region"]
 
@@ -74,7 +75,7 @@ class DynamoClient:
     def __init__(self, settings: TableSettings, now: Callable[[], float] | None = None) -> None:
         self.table, self._settings, self._clock = settings.table, settings, StoreClock()
         self.now: Callable[[], float] = now or self._clock
-        self._made: _Connection | None = None
+        self._of_process: _Connection | None = None
         self._running = set[Future[Any]]()
 
     # -- single items --------------------------------------------------------------------------------
@@ -103,9 +104,9 @@ class DynamoClient:
 
         Raises: BackendError.
         """
-        wanted, found = list(dict.fromkeys(addresses)), list[Any]()
-        for at in range(0, len(wanted), _BATCH_GET):
-            keys = [address.attributes() for address in wanted[at : at + _BATCH_GET]]
+        distinct, found = list(dict.fromkeys(addresses)), list[Any]()
+        for at in range(0, len(distinct), _BATCH_GET):
+            keys = [address.attributes() for address in distinct[at : at + _BATCH_GET]]
             await self._repeat("batch_get_item", "UnprocessedKeys", {"Keys": keys, "ConsistentRead": True}, found)
         items = each("an item of the table", found, from_attributes)
         return {Address(item["pk"], item["sk"]): item for item in items}
@@ -195,9 +196,9 @@ class DynamoClient:
             await asyncio.wait(running)
 
     def _connection(self) -> _Connection:
-        if self._made is None or self._made.pid != os.getpid():
-            self._made = _Connection(os.getpid(), self._connect(), ThreadPoolExecutor(_THREADS, "dynamodb"))
-        return self._made
+        if self._of_process is None or self._of_process.pid != os.getpid():
+            self._of_process = _Connection(os.getpid(), self._connect(), ThreadPoolExecutor(_THREADS, "dynamodb"))
+        return self._of_process
 
     def _connect(self) -> Any:
         config = Config(
@@ -236,8 +237,9 @@ class DynamoClient:
     def _translated(self, error: ClientError) -> Exception:
         code, text = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
         if code == "ConditionalCheckFailedException":
-            current = error.response.get("Item")
-            return Conflict(from_attributes(current) if current else None)
+            with suppress(Unreadable):
+                return Conflict(from_attributes(error.response["Item"]) if "Item" in error.response else None)
+            return Conflict()
         if code in ("TransactionInProgressException", "TransactionConflictException"):
             return Conflict()
         if code == "TransactionCanceledException":

@@ -91,7 +91,7 @@ class SessionRecord:
     def withdraw(self, requests: Sequence[InFlightRequest]) -> None:
         """Remove requests that shall not run."""
         for request in requests:
-            if (known := self.in_flight.get(request.request_id)) is not None and known.stream == request.stream:
+            if (current := self.in_flight.get(request.request_id)) is not None and current.stream == request.stream:
                 del self.in_flight[request.request_id]
                 self.body_parts.pop(request.request_id, None)
 
@@ -110,9 +110,9 @@ class SessionRecord:
 
     def take_over(self, stream: str, node: str) -> list[InFlightRequest]:
         """Make a node the one that runs a stream's calls; return these requests as they were."""
-        taken = [request for request in self.in_flight.values() if request.stream == stream]
-        self.in_flight |= {request.request_id: replace(request, node=node) for request in taken}
-        return taken
+        claimed = [request for request in self.in_flight.values() if request.stream == stream]
+        self.in_flight |= {request.request_id: replace(request, node=node) for request in claimed}
+        return claimed
 
     def cancel(self, request_id: RequestId, now: float) -> InFlightRequest | None:
         """Return the request in flight, or store the cancellation of one that may still arrive."""

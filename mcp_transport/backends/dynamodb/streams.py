@@ -76,7 +76,7 @@ class DynamoStreamLog(StreamLog):
         query = self._client.query(session_pk(key), STREAM_PREFIX, f"{STREAM_PREFIX}~")
         record, items = await asyncio.gather(self._records.read(key), query)
         states = each("a session's stream", items, _named_state) if record is not None else ()
-        return tuple(stream_record(name, state) for name, state in states if state.is_kept(self._client.now()))
+        return tuple(stream_record(name, state) for name, state in states if state.is_stored(self._client.now()))
 
     # -- a writer's events ---------------------------------------------------------------------------
 
@@ -108,10 +108,10 @@ class DynamoStreamLog(StreamLog):
             digest=next((record.in_flight[item].digest for item in leaving if item in record.in_flight), b""),
         )
         # Before the state, so that every number in it has an event.
-        await self._events.write(key, stream, append.new_events(stored), append.kept_until or append.ends)
+        await self._events.write(key, stream, append.new_events(stored), append.stored_until or append.ends)
         appended, oldest = await self._items.modify(address, stream_kind, append)
         if appended.holder is not None:
-            self._waiting.note_holder(key, stream, appended.holder.node, is_over=append.kept_until is not None)
+            self._waiting.note_holder(key, stream, appended.holder.node, is_over=append.stored_until is not None)
         await self._drop_before(key, stream, oldest)
         if appended.fenced or leaving:
             self._waiting.running.pop((key, stream), None)
@@ -190,7 +190,7 @@ class DynamoStreamLog(StreamLog):
         (events, lost), _ = await asyncio.gather(
             self._events.read(key, stream, cursor, state), self._records.write_history(key, numbered)
         )
-        is_over = state.kept_until is not None
+        is_over = state.stored_until is not None
         self._waiting.hold(key, stream, node)
         return Attached(
             session,
@@ -201,7 +201,7 @@ class DynamoStreamLog(StreamLog):
             is_over,
             lost,
             "" if is_over else running or state.writer,
-            state.heard or f"{milliseconds(session.created):015d}-00000",
+            state.last_broadcast_number or f"{milliseconds(session.created):015d}-00000",
         )
 
     async def read(self, key: str, stream: str, after: int, *, epoch: int = 0) -> tuple[tuple[Event, ...], int]:
@@ -209,13 +209,13 @@ class DynamoStreamLog(StreamLog):
         if record is None:
             raise UnknownStream(stream)
         state = stream_kind.decode(item) if item is not None else None
-        if state is None or not state.is_kept(self._client.now()):
+        if state is None or not state.is_stored(self._client.now()):
             if stream != GET_STREAM and record.node_of(stream) is None:
                 raise UnknownStream(stream)
             return (), 0
         if 0 < epoch < state.epoch:
             raise HolderChanged(state.epoch)
-        if state.kept_until is not None and after >= state.last:
+        if state.stored_until is not None and after >= state.last:
             raise StreamOver(stream)
         return await self._events.read(key, stream, after, state)
 
@@ -255,10 +255,10 @@ class DynamoStreamLog(StreamLog):
             entry = HistoryEntry(when=now, what=HistoryEvent.CLAIMED, node=node, stream=stream)
             return record, record.take_over(stream, node), record.number_entries([entry])
 
-        taken = await self._records.change(key, take_over)
-        if taken is None:
+        claimed = await self._records.change(key, take_over)
+        if claimed is None:
             return None
-        record, requests, numbered = taken
+        record, requests, numbered = claimed
         whole, _ = await asyncio.gather(
             self._records.bodies.read(key, requests, record.body_parts), self._records.write_history(key, numbered)
         )
@@ -268,7 +268,7 @@ class DynamoStreamLog(StreamLog):
     async def _finish_ended(self, key: str, stream: str, record: SessionRecord) -> None:
         """Let the requests of an ended stream leave, whose node died between the two writes."""
         stored = await self._items.peek(stream_address(key, stream), stream_kind)
-        if stored is not None and stored.kept_until is not None:
+        if stored is not None and stored.stored_until is not None:
             ids = [item.request_id for item in record.in_flight.values() if item.stream == stream]
             await self._records.leave(key, dict.fromkeys(ids, Ending.OK), stream)
 
