@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -87,6 +88,9 @@ class DynamoStore(Store):
 
     def leases(self) -> int:
         return len(_wait(lambda: self._backend.bus.nodes()))
+
+    def now(self) -> float:
+        return time.time()  # moto runs on this machine
 
     @cached_property
     def _backend(self) -> Backend:
