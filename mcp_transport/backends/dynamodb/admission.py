@@ -99,8 +99,8 @@ class SessionAdmission:
             if ended:
                 await self._try([Add(counter, VERSION, -len(ended)), *map(Delete, ended)])
                 return None
-            known = ((records[keys[address]], address) for address in part)
-            idle += [(found.session.last_seen, address) for found, address in known if not found.in_flight]
+            current = ((records[keys[address]], address) for address in part)
+            idle += [(found.session.last_seen, address) for found, address in current if not found.in_flight]
             if len(idle) >= excess:
                 break
         if len(idle) < excess:

@@ -48,11 +48,11 @@ class RequestBodies:
             ]
             for request in requests
         }
-        found = await self._client.get_each(address for parts in places.values() for address in parts)
+        stored = await self._client.get_each(address for parts in places.values() for address in parts)
         bodies = {
-            request_id: b"".join(found[address]["b"] for address in parts)
+            request_id: b"".join(stored[address]["b"] for address in parts)
             for request_id, parts in places.items()
-            if all(isinstance(found.get(address, {}).get("b"), bytes) for address in parts)
+            if all(isinstance(stored.get(address, {}).get("b"), bytes) for address in parts)
         }
         return tuple(replace(request, body=bodies.get(request.request_id, b"")) for request in requests)
 
