@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from mcp_transport.backends.codec import strict
 from mcp_transport.backends.dynamodb.client import DynamoClient
-from mcp_transport.backends.dynamodb.items import VERSION, Address, Item
+from mcp_transport.backends.dynamodb.items import VERSION, Address, Item, count_of
 from mcp_transport.backends.dynamodb.writes import ABSENT, Conflict, Put, Write, size_of
 from mcp_transport.exceptions import BackendError
 
@@ -180,7 +180,7 @@ class VersionedItems:
 
 @strict
 def _version_of(item: Item) -> int:
-    return int(item[VERSION])
+    return count_of(item[VERSION], 1)
 
 
 def _apply(change: _Change, draft: Draft[Any]) -> Callable[[], None]:

@@ -44,7 +44,10 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """An addition to a number, which starts at 0, if it is then at most `limit`; other attributes are `put`."""
+    """An addition to a count, which then is at least 0, and with a `limit` at most that; other attributes are `put`.
+
+    Without a count, it begins one if there is a limit.
+    """
 
     address: Address
     name: str
@@ -110,8 +113,11 @@ def _addition(name: str, amount: int, limit: int | None, put: Item) -> dict[str,
     update = "ADD #n :n"
     if put:
         update += " SET " + ", ".join(f"#p{at} = :p{at}" for at in range(len(put)))
+    values[":least"] = {"N": str(max(0, -amount))}
     parameters = {"UpdateExpression": update, "ExpressionAttributeNames": names}
-    if limit is not None:
+    if limit is None:
+        parameters["ConditionExpression"] = "#n >= :least"
+    else:
         values[":limit"] = {"N": str(limit - amount)}
-        parameters["ConditionExpression"] = "attribute_not_exists(#n) OR #n <= :limit"
+        parameters["ConditionExpression"] = "attribute_not_exists(#n) OR #n BETWEEN :least AND :limit"
     return {**parameters, "ExpressionAttributeValues": values}
