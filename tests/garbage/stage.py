@@ -72,7 +72,7 @@ class Stage:
         backend = self.one.backend
         key = session_key(self.ann.session_id)
         await backend.sessions.write_state(key, "colour", b"1")
-        (flight,) = await backend.sessions.in_flight(key)
+        flight = next(each for each in await backend.sessions.in_flight(key) if each.request_id == "c")
         await backend.bus.journal_at_once(self.node, key, flight.stream)
         await self.bob.open()
         await self.beat()

@@ -13,6 +13,8 @@ __all__ = ["ABSENT", "Add", "Conflict", "Delete", "Put", "Write", "action", "req
 ABSENT: Final = 0
 """The expected version of an item that must not exist."""
 
+_MAX_COUNT: Final = 10**9
+
 
 class Conflict(Exception):
     """Raised when the condition of a write does not hold.
@@ -113,11 +115,11 @@ def _addition(name: str, amount: int, limit: int | None, put: Item) -> dict[str,
     update = "ADD #n :n"
     if put:
         update += " SET " + ", ".join(f"#p{at} = :p{at}" for at in range(len(put)))
-    values[":least"] = {"N": str(max(0, -amount))}
-    parameters = {"UpdateExpression": update, "ExpressionAttributeNames": names}
-    if limit is None:
-        parameters["ConditionExpression"] = "#n >= :least"
-    else:
-        values[":limit"] = {"N": str(limit - amount)}
-        parameters["ConditionExpression"] = "attribute_not_exists(#n) OR #n BETWEEN :least AND :limit"
+    # DynamoDB refuses to add to another type, and the whole transaction with it, as an error of the caller.
+    least, most = max(0, -amount), (_MAX_COUNT if limit is None else limit) - amount
+    values |= {":type": {"S": "N"}, ":least": {"N": str(least)}, ":most": {"N": str(most)}}
+    condition = "attribute_type(#n, :type) AND #n BETWEEN :least AND :most"
+    if limit is not None:
+        condition = f"attribute_not_exists(#n) OR ({condition})"
+    parameters = {"UpdateExpression": update, "ExpressionAttributeNames": names, "ConditionExpression": condition}
     return {**parameters, "ExpressionAttributeValues": values}
