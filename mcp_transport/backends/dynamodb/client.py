@@ -189,7 +189,7 @@ class DynamoClient:
     async def flush(self) -> None:
         """Wait until no cancelled operation can still reach the table."""
         while running := [asyncio.wrap_future(future) for future in list(self._running)]:
-            await asyncio.wait(running)
+            await asyncio.gather(*running, return_exceptions=True)
 
     def _connection(self) -> _Connection:
         if self._made is None or self._made.pid != os.getpid():
