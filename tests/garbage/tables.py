@@ -10,7 +10,7 @@ from mcp_transport.backends.dynamodb.items import Address
 from tests.garbage.items import Raw
 from tests.support.dynamodb.backend import admin
 
-__all__ = ["Recorder", "Table", "kind_of"]
+__all__ = ["Recorder", "Table", "address_of", "kind_of"]
 
 Call = Callable[..., Awaitable[Any]]
 
@@ -48,29 +48,23 @@ class Table:
     def delete(self, address: Address) -> None:
         self._client.delete_item(TableName=self._name, Key=address.attributes())
 
-    def restore(self, before: dict[Address, Raw], is_left: Callable[[Address], bool]) -> None:
-        """Make all items what they were, but those that are left as they are."""
-        now = self.all()
-        for address in now.keys() - before.keys():
-            if not is_left(address):
-                self.delete(address)
-        for address, item in before.items():
-            if now.get(address) != item and not is_left(address):
-                self.put(item)
-
 
 class Recorder:
     """Remembers the newest item of each address that any process has written."""
 
     def __init__(self) -> None:
         self.written = dict[Address, Raw | None]()
+        self.touched = set[Address]()
+        """What was written or deleted since a test has emptied this."""
 
     def recorded(self, call: Call) -> Call:
         async def recorded(client: DynamoClient, operation: str, **parameters: Any) -> Any:
-            for write in _writes(operation, parameters):
-                raw: Raw = write.get("Item") or write["Key"]
-                self.written.pop(address_of(raw), None)
-                self.written[address_of(raw)] = write.get("Item")
+            for kind, write in _writes(operation, parameters):
+                address = address_of(write.get("Item") or write["Key"])
+                self.touched.add(address)
+                if "Delete" not in kind:
+                    self.written.pop(address, None)
+                    self.written[address] = write.get("Item")
             return await call(client, operation, **parameters)
 
         return recorded
@@ -80,14 +74,17 @@ class Recorder:
         return set(map(kind_of, self.written))
 
 
-def _writes(operation: str, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the parameters of what an operation writes, but not of what it deletes."""
+def _writes(operation: str, parameters: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each write of an operation: its kind, and its parameters."""
     match operation:
         case "put_item" | "update_item":
-            yield parameters
+            yield operation, parameters
+        case "delete_item":
+            yield "Delete", parameters
         case "transact_write_items":
             for action in parameters["TransactItems"]:
-                yield from (write for kind, write in action.items() if kind != "Delete")
+                yield from action.items()
         case "batch_write_item":
             for requests in parameters["RequestItems"].values():
-                yield from (each["PutRequest"] for each in requests if "PutRequest" in each)
+                for each in requests:
+                    yield from each.items()

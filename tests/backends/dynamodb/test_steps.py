@@ -48,9 +48,9 @@ async def test_requests_that_do_not_fit_into_a_session_keep_no_others_out(backen
 
 
 async def test_nobody_is_evicted_once_there_is_room_again(table: TableSettings, clock: HandClock) -> None:
-    backend, other = (build(table, POLICY, clock) for _ in range(2))
-    keys = [session_key(f"{number}") for number in range(4)]
-    for key in keys[:3]:
+    backend, other = (build(table, replace(POLICY, max_sessions_per_principal=5), clock) for _ in range(2))
+    keys = [session_key(f"{number}") for number in range(6)]
+    for key in keys[:5]:
         await backend.sessions.open(session(clock, key))
         clock.advance(1)
     sessions: Any = backend.sessions
@@ -62,8 +62,8 @@ async def test_nobody_is_evicted_once_there_is_room_again(table: TableSettings, 
         return await replace_idle(*arguments)
 
     sessions._admission._replace_idle = late
-    assert await backend.sessions.open(session(clock, keys[3])) == ()
-    assert [await backend.sessions.get(key) is not None for key in keys] == [False, False, True, True]
+    assert await backend.sessions.open(session(clock, keys[5])) == ()
+    assert [await backend.sessions.get(key) is not None for key in keys] == [False, False, True, True, True, True]
 
 
 @pytest.mark.parametrize(
