@@ -42,7 +42,7 @@ from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent
 from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import InFlightRequest, Session
-from mcp_transport.exceptions import BackendError
+from mcp_transport.exceptions import BackendError, Unreadable
 from mcp_transport.protocol.cursor import GET_STREAM, WRITER_SPAN
 from mcp_transport.protocol.idempotency import is_keyed
 from mcp_transport.protocol.jsonrpc import RequestId
@@ -240,11 +240,19 @@ class DynamoStreamLog(StreamLog):
             return None
         # First, so that a sweep finds the stream if this node dies after the claim.
         await self._bus.journal_at_once(node, key, stream)
-        record = await self._records.read(key)
-        claimed = await self._resumable_claim(key, stream, writer, node, record) if record is not None else None
+        try:
+            record = await self._records.read(key)
+            claimed = await self._resumable_claim(key, stream, writer, node, record) if record is not None else None
+        except Unreadable:  # which it stays: no sweep shall find the stream again
+            self._strike(writer, node, key, stream)
+            raise
+        self._strike(writer, node, key, stream)
+        return claimed
+
+    def _strike(self, writer: str, node: str, key: str, stream: str) -> None:
+        """Remove a stream from the journal of its dead writer."""
         if writer != node:
             self._bus.strike_from_journal(writer, key, stream)
-        return claimed
 
     async def _resumable_claim(
         self, key: str, stream: str, writer: str, node: str, record: SessionRecord

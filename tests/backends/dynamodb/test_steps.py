@@ -13,7 +13,7 @@ from mcp_transport.backends.dynamodb.client import TableSettings
 from mcp_transport.backends.results import Entered, Event
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.session import session_key
-from mcp_transport.exceptions import BackendError
+from mcp_transport.exceptions import BackendError, Unreadable
 from mcp_transport.protocol.idempotency import stream_name
 from tests.support.backends import ANN, KEY, POLICY, STREAM, HandClock, ended, events, in_flight, session
 from tests.support.dynamodb.backend import admin, build
@@ -118,6 +118,19 @@ async def test_a_claim_that_failed_on_the_way_can_be_repeated(
     assert claimed is not None and claimed.losses == 1
     assert [request.request_id for request in claimed.requests] == [1]
     assert await backend.streams.claim(KEY, STREAM, "n1", "n2") is None, "it has it already"
+
+
+@pytest.mark.parametrize("name", ["record", f"stream#{STREAM}"])
+async def test_a_stream_that_cannot_be_read_leaves_the_journal_of_its_dead_node(
+    name: str, backend: Backend, table: TableSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    struck, streams = list[Any](), backend.streams
+    monkeypatch.setattr(backend.bus, "strike_from_journal", lambda *stream: struck.append(stream))
+    garbage = {"pk": {"S": f"session#{KEY}"}, "sk": {"S": name}, "d": {"SS": ["x"]}}
+    admin(table.endpoint_url or "").put_item(TableName=table.table, Item=garbage)
+    with pytest.raises(Unreadable):
+        await streams.claim(KEY, STREAM, "n1", "n2")
+    assert struck == [("n1", KEY, STREAM)]
 
 
 async def test_requests_leave_whose_node_died_after_it_had_answered_them(backend: Backend) -> None:
