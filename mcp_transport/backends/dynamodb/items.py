@@ -69,16 +69,16 @@ def from_attributes(attributes: Mapping[str, Any]) -> Item:
     return {name: _from_value(value) for name, value in attributes.items()}
 
 
-def count_of(value: Any, least: int = 0, most: int = _MAX_COUNT) -> int:
+def count_of(value: Any, minimum: int = 0, maximum: int = _MAX_COUNT) -> int:
     """Return a stored number. Raises: ValueError for anything else, or a number that no release has written."""
-    if type(value) is not int or not least <= value <= most:
+    if type(value) is not int or not minimum <= value <= maximum:
         raise ValueError("not a count")
     return value
 
 
-def name_of(value: Any, least: int = 0) -> str:
+def name_of(value: Any, minimum: int = 0) -> str:
     """Return a stored name, which can be part of a key. Raises: ValueError for anything else."""
-    if not isinstance(value, str) or not least <= len(value) <= _MAX_NAME:
+    if not isinstance(value, str) or not minimum <= len(value) <= _MAX_NAME:
         raise ValueError("not a name")
     return value
 

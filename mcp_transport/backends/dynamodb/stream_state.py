@@ -197,7 +197,7 @@ def _decode(item: Item) -> StreamState:
         writer=name_of(stored.get("writer", "")),
         holder=name_of(stored.get("holder", "")),
         epoch=count_of(stored.get("epoch", 0)),
-        last=count_of(stored.get("last", 0), most=_MAX_NUMBER),
+        last=count_of(stored.get("last", 0), maximum=_MAX_NUMBER),
         delivered=count_of(stored.get("delivered", 0)),
         heard=name_of(stored.get("heard", "")),
         losses=count_of(stored.get("losses", 0)),

@@ -116,9 +116,9 @@ def _addition(name: str, amount: int, limit: int | None, put: Item) -> dict[str,
     if put:
         update += " SET " + ", ".join(f"#p{at} = :p{at}" for at in range(len(put)))
     # DynamoDB refuses to add to another type, and the whole transaction with it, as an error of the caller.
-    least, most = max(0, -amount), (_MAX_COUNT if limit is None else limit) - amount
-    values |= {":type": {"S": "N"}, ":least": {"N": str(least)}, ":most": {"N": str(most)}}
-    condition = "attribute_type(#n, :type) AND #n BETWEEN :least AND :most"
+    minimum, maximum = max(0, -amount), (_MAX_COUNT if limit is None else limit) - amount
+    values |= {":type": {"S": "N"}, ":minimum": {"N": str(minimum)}, ":maximum": {"N": str(maximum)}}
+    condition = "attribute_type(#n, :type) AND #n BETWEEN :minimum AND :maximum"
     if limit is not None:
         condition = f"attribute_not_exists(#n) OR ({condition})"
     parameters = {"UpdateExpression": update, "ExpressionAttributeNames": names, "ConditionExpression": condition}
