@@ -17,7 +17,6 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from mcp_transport.backends.codec import each
 from mcp_transport.backends.dynamodb.items import Address, Item, from_attributes, to_attributes
 from mcp_transport.backends.dynamodb.store_clock import StoreClock
 from mcp_transport.backends.dynamodb.writes import Conflict, Write, action, request
@@ -81,7 +80,7 @@ class DynamoClient:
     # -- single items --------------------------------------------------------------------------------
 
     async def get(self, address: Address) -> Item | None:
-        """Return an item as the last write has left it. Raises: BackendError, Unreadable."""
+        """Return an item as the last write has left it. Raises: BackendError."""
         reply = await self.call("get_item", TableName=self.table, Key=address.attributes(), ConsistentRead=True)
         return from_attributes(reply["Item"]) if "Item" in reply else None
 
@@ -100,16 +99,12 @@ class DynamoClient:
         await self.call("transact_write_items", TransactItems=[action(write, self.table) for write in writes])
 
     async def get_each(self, addresses: Iterable[Address]) -> dict[Address, Item]:
-        """Return the items that exist, as the last writes have left them; log and skip unreadable ones.
-
-        Raises: BackendError.
-        """
+        """Return the items that exist, as the last writes have left them. Raises: BackendError."""
         distinct, found = list(dict.fromkeys(addresses)), list[Any]()
         for at in range(0, len(distinct), _BATCH_GET):
             keys = [address.attributes() for address in distinct[at : at + _BATCH_GET]]
             await self._repeat("batch_get_item", "UnprocessedKeys", {"Keys": keys, "ConsistentRead": True}, found)
-        items = each("an item of the table", found, from_attributes)
-        return {Address(item["pk"], item["sk"]): item for item in items}
+        return {Address(item["pk"], item["sk"]): item for item in map(from_attributes, found)}
 
     async def write_each(self, puts: Iterable[Item] = (), deletes: Iterable[Address] = ()) -> None:
         """Put and delete items without conditions, each by itself. Raises: BackendError."""
@@ -128,10 +123,12 @@ class DynamoClient:
         names: Sequence[str] = (),
         consistent: bool = True,
     ) -> list[Item]:
-        """Return the items of a partition between two sort keys, in order; log and skip unreadable ones.
+        """Return the items of a partition between two sort keys, in order; with `names`, only these attributes.
 
-        With `names`, only these attributes. Raises: BackendError.
+        Raises: BackendError.
         """
+        if low > high:  # DynamoDB refuses it
+            return []
         values = {":pk": {"S": pk}, ":low": {"S": low}, ":high": {"S": high}}
         condition = "pk = :pk AND sk BETWEEN :low AND :high"
         return await self._query(condition, values, limit=limit, names=names, ConsistentRead=consistent)
@@ -163,7 +160,7 @@ class DynamoClient:
             found += reply["Items"]
             following = reply.get("LastEvaluatedKey")
             if not following or (limit is not None and len(found) >= limit):
-                return each("an item of the table", found, from_attributes)
+                return list(map(from_attributes, found))
             parameters["ExclusiveStartKey"] = following
 
     async def _repeat(self, operation: str, left: str, request: Any, found: list[Any]) -> None:
@@ -193,7 +190,7 @@ class DynamoClient:
     async def flush(self) -> None:
         """Wait until no cancelled operation can still reach the table."""
         while running := [asyncio.wrap_future(future) for future in list(self._running)]:
-            await asyncio.wait(running)
+            await asyncio.gather(*running, return_exceptions=True)
 
     def _connection(self) -> _Connection:
         if self._of_process is None or self._of_process.pid != os.getpid():

@@ -152,7 +152,7 @@ class Inbox:
         message = None
         with suppress_and_log(f"a message to node {self._node} cannot be read"):
             item = from_attributes(raw)
-            number, content = item.get("parts", 0), item.get("body", b"")
+            number, content = item.get("parts", 0), item.get("body", b"" if "parts" in item else None)
             if not isinstance(content, bytes) or number not in range(_MAX_BYTES // MAX_ITEM_BYTES + 1):
                 raise Unreadable("not a message")
             parts = [_part(self._parts_pk, sort_key, position) for position in range(number)]

@@ -32,7 +32,7 @@ class RequestBodies:
             if parts:
                 counts[request.request_id] = len(parts)
             for position, part in enumerate(parts):
-                address = _address(key, request.stream, request.request_id, position)
+                address = _address(key, request, position)
                 items.append({**address._asdict(), "b": part, **expiry(expires)})
         await self._client.write_each(items)
         return counts
@@ -43,8 +43,7 @@ class RequestBodies:
         """Return the requests with their bodies; one that lacks a part has none. Raises: BackendError."""
         places = {
             request.request_id: [
-                _address(key, request.stream, request.request_id, position)
-                for position in range(counts.get(request.request_id, 0))
+                _address(key, request, position) for position in range(counts.get(request.request_id, 0))
             ]
             for request in requests
         }
@@ -63,5 +62,7 @@ class RequestBodies:
         await self._client.write_each(deletes=[Address(item["pk"], item["sk"]) for item in items])
 
 
-def _address(key: str, stream: str, request_id: RequestId, position: int) -> Address:
-    return Address(session_pk(key), f"{_PREFIX}{stream}#{digest(encode_id(request_id).decode())}#{position:03d}")
+def _address(key: str, request: InFlightRequest, position: int) -> Address:
+    """Name an item after the digest, too: another request with the same idempotency key is refused only later."""
+    name = digest(f"{encode_id(request.request_id).decode()} {request.digest.hex()}")
+    return Address(session_pk(key), f"{_PREFIX}{request.stream}#{name}#{position:03d}")

@@ -93,6 +93,8 @@ class DynamoSessionStore(SessionStore):
         """Remove requests that were registered, but whose answer is stored."""
         if not entered.running:
             await self._records.change(key, lambda record, now: record.withdraw(requests))
+            if any(request.body for request in requests):
+                await self._records.bodies.delete(key, requests[0].stream)
 
     async def flush(self) -> None:
         await self._items.flush()

@@ -28,6 +28,10 @@ class Append:
     policy: Policy
     digest: bytes = b""
 
+    def begins(self, stored: StreamState | None) -> bool:
+        """Return whether the log has no events yet, apart from those of an earlier stream of the same name."""
+        return self._current(stored).last == 0
+
     @property
     def stored_until(self) -> float | None:
         """Return until when the stream is stored, if these events end it."""
@@ -121,17 +125,19 @@ class Claim:
     has_requests: bool
     ends: float
     now: float
+    resumes: bool = False
+    """Has this process begun to claim it for the node, and failed on the way?"""
 
     def __call__(self, draft: Draft[StreamState]) -> StreamState | None:
         """Return the state, or None for a stream that has ended, or that another node writes."""
         state = draft.value
         if state is None or not state.is_stored(self.now):
             state = StreamState(self.ends, self.writer)
-        is_foreign = state.writer not in ("", self.writer)
+        is_foreign = state.writer not in ("", self.writer, self.node if self.resumes else self.writer)
         if state.stored_until is not None or is_foreign or (not self.has_requests and state.writer == ""):
             return None
+        state.losses += self.node not in (self.writer, state.writer)
         draft.value, state.writer = state, self.node
-        state.losses += self.writer != self.node
         state.begin_next_span()
         return state
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 
 from mcp_transport.backends.codec import dumps, milliseconds, seconds, strict
-from mcp_transport.backends.dynamodb.items import Address, Item, expiry
+from mcp_transport.backends.dynamodb.items import Address, Item, count_of, expiry, name_of
 from mcp_transport.backends.dynamodb.session_record import session_pk
 from mcp_transport.backends.dynamodb.versioned import Kind
 from mcp_transport.backends.records import StreamRecord
@@ -194,37 +194,31 @@ def _decode(item: Item) -> StreamState:
     stored = orjson.loads(item["d"])
     state = StreamState(
         ends=seconds(stored["ends"]),
-        writer=_text(stored.get("writer", "")),
-        holder=_text(stored.get("holder", "")),
-        epoch=_count(stored.get("epoch", 0)),
-        last=_count(stored.get("last", 0)),
-        delivered=_count(stored.get("delivered", 0)),
-        last_broadcast_number=_text(stored.get("last_broadcast_number", "")),
-        losses=_count(stored.get("losses", 0)),
+        writer=name_of(stored.get("writer", "")),
+        holder=name_of(stored.get("holder", "")),
+        epoch=count_of(stored.get("epoch", 0)),
+        last=count_of(stored.get("last", 0), maximum=_MAX_NUMBER),
+        delivered=count_of(stored.get("delivered", 0)),
+        last_broadcast_number=name_of(stored.get("last_broadcast_number", "")),
+        losses=count_of(stored.get("losses", 0)),
         stored_until=seconds(stored["stored_until"]) if "stored_until" in stored else None,
         ends_silently=stored.get("ends_silently") is True,
         digest=bytes.fromhex(stored.get("digest", "")),
-        blocks=[Block(*map(_count, block)) for block in stored.get("blocks", ())],
+        blocks=[Block(*map(count_of, block)) for block in stored.get("blocks", ())],
     )
-    if state.delivered > state.last or any(
-        not 0 <= block.last - block.first < _MAX_NUMBERS for block in state.blocks
-    ):
+    last = 0
+    for block in state.blocks:
+        if not last < block.first <= block.last:
+            raise ValueError("impossible numbers")
+        last = block.last
+    count = sum(block.last - block.first + 1 for block in state.blocks)
+    if max(last, state.delivered) > state.last or count > _MAX_NUMBERS:
         raise ValueError("impossible numbers")
     return state
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("not a string")
-    return value
-
-
-def _count(value: Any) -> int:
-    if not isinstance(value, int) or value < 0:
-        raise ValueError("not a count")
-    return value
-
-
+# The largest number of an event that a client can name.
+_MAX_NUMBER: Final = 10**15
 # A loop over more numbers than a log ever has would block the process.
 _MAX_NUMBERS: Final = 1_000_000
 

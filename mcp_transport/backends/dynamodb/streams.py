@@ -42,8 +42,9 @@ from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent
 from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import InFlightRequest, Session
-from mcp_transport.exceptions import BackendError
-from mcp_transport.protocol.cursor import GET_STREAM
+from mcp_transport.exceptions import BackendError, Unreadable
+from mcp_transport.protocol.cursor import GET_STREAM, WRITER_SPAN
+from mcp_transport.protocol.idempotency import is_keyed
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.supervision import log_failure
 
@@ -71,6 +72,8 @@ class DynamoStreamLog(StreamLog):
     ) -> None:
         self._client, self._policy, self._items, self._bus = client, policy, items, bus
         self._records, self._waiting, self._events = records, waiting, EventLog(client)
+        # Claims that have failed on the way: the same node may claim these streams again.
+        self._unfinished = set[tuple[str, str, str]]()
 
     async def stream_records(self, key: str) -> tuple[StreamRecord, ...]:
         query = self._client.query(session_pk(key), STREAM_PREFIX, f"{STREAM_PREFIX}~")
@@ -107,6 +110,9 @@ class DynamoStreamLog(StreamLog):
             policy=self._policy,
             digest=next((record.in_flight[item].digest for item in leaving if item in record.in_flight), b""),
         )
+        if is_keyed(stream) and append.begins(stored):
+            # DynamoDB may be late to delete what an earlier call with this idempotency key has left.
+            await self._events.delete_before(key, stream, WRITER_SPAN)
         # Before the state, so that every number in it has an event.
         await self._events.write(key, stream, append.new_events(stored), append.stored_until or append.ends)
         appended, oldest = await self._items.modify(address, stream_kind, append)
@@ -234,19 +240,41 @@ class DynamoStreamLog(StreamLog):
             return None
         # First, so that a sweep finds the stream if this node dies after the claim.
         await self._bus.journal_at_once(node, key, stream)
-        record = await self._records.read(key)
-        claimed = await self._claim(key, stream, writer, node, record) if record is not None else None
-        if writer != node:
-            self._bus.strike_from_journal(writer, key, stream)
+        try:
+            record = await self._records.read(key)
+            claimed = await self._resumable_claim(key, stream, writer, node, record) if record is not None else None
+        except Unreadable:  # which it stays: no sweep shall find the stream again
+            self._strike(writer, node, key, stream)
+            raise
+        self._strike(writer, node, key, stream)
         return claimed
 
-    async def _claim(self, key: str, stream: str, writer: str, node: str, record: SessionRecord) -> Claimed | None:
-        has_requests = any(item.stream == stream and item.node == writer for item in record.in_flight.values())
+    def _strike(self, writer: str, node: str, key: str, stream: str) -> None:
+        """Remove a stream from the journal of its dead writer."""
+        if writer != node:
+            self._bus.strike_from_journal(writer, key, stream)
+
+    async def _resumable_claim(
+        self, key: str, stream: str, writer: str, node: str, record: SessionRecord
+    ) -> Claimed | None:
+        claim = key, stream, node
+        resumes = claim in self._unfinished
+        self._unfinished.discard(claim)
+        try:
+            return await self._claim(key, stream, writer, node, record, resumes=resumes)
+        except BackendError:
+            self._unfinished.add(claim)
+            raise
+
+    async def _claim(
+        self, key: str, stream: str, writer: str, node: str, record: SessionRecord, *, resumes: bool
+    ) -> Claimed | None:
+        left = [item for item in record.in_flight.values() if item.stream == stream and item.node == writer]
         ends, now = record.session.ends, self._client.now()
-        change = Claim(writer=writer, node=node, has_requests=has_requests, ends=ends, now=now)
+        change = Claim(writer=writer, node=node, has_requests=bool(left), ends=ends, now=now, resumes=resumes)
         state = await self._items.modify(stream_address(key, stream), stream_kind, change)
         if state is None:
-            await self._finish_ended(key, stream, record)
+            await self._leave_ended(key, stream, left)
             return None
 
         def take_over(
@@ -265,12 +293,11 @@ class DynamoStreamLog(StreamLog):
         self._waiting.run(key, stream, node)
         return Claimed(record.session, whole, state.last + 1, state.losses)
 
-    async def _finish_ended(self, key: str, stream: str, record: SessionRecord) -> None:
-        """Let the requests of an ended stream leave, whose node died between the two writes."""
-        stored = await self._items.peek(stream_address(key, stream), stream_kind)
-        if stored is not None and stored.stored_until is not None:
-            ids = [item.request_id for item in record.in_flight.values() if item.stream == stream]
-            await self._records.leave(key, dict.fromkeys(ids, Ending.OK), stream)
+    async def _leave_ended(self, key: str, stream: str, left: Sequence[InFlightRequest]) -> None:
+        """Remove requests whose writer has died after it had ended their stream."""
+        item = await self._client.get(stream_address(key, stream)) if left else None
+        if item is not None and stream_kind.decode(item).stored_until is not None:
+            await self._records.leave(key, {request.request_id: Ending.OK for request in left}, stream)
 
     async def writer(self, key: str, stream: str) -> str:
         item = await self._client.get(stream_address(key, stream))
