@@ -104,7 +104,7 @@ class SessionAdmission:
                 await self._try([Add(counter, VERSION, -len(ended)), *map(Delete, ended)])
                 return None
             current = ((records[keys[address]], address) for address in part)
-            idle += [(found.session.last_seen, address) for found, address in current if not found.in_flight]
+            idle += [(record.session.last_seen, address) for record, address in current if not record.in_flight]
             if len(idle) >= excess:
                 break
         if len(idle) < excess:
@@ -115,10 +115,10 @@ class SessionAdmission:
 
     async def _records(self, keys: Sequence[str]) -> Mapping[str, SessionRecord]:
         """Return the records of sessions that have not ended; an unreadable one has."""
-        found = await self._client.get_each(map(record_address, keys))
+        items = await self._client.get_each(map(record_address, keys))
         now, ttl, records = self._client.now(), self._policy.session_ttl, {}
         for key in keys:
-            item = found.get(record_address(key))
+            item = items.get(record_address(key))
             for record in each("a session", [item] if item else [], record_kind(key, ttl).decode):
                 if record.is_open(now, ttl):
                     records[key] = record

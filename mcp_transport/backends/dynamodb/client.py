@@ -100,11 +100,11 @@ class DynamoClient:
 
     async def get_each(self, addresses: Iterable[Address]) -> dict[Address, Item]:
         """Return the items that exist, as the last writes have left them. Raises: BackendError."""
-        distinct, found = list(dict.fromkeys(addresses)), list[Any]()
+        distinct, received = list(dict.fromkeys(addresses)), list[Any]()
         for at in range(0, len(distinct), _BATCH_GET):
             keys = [address.attributes() for address in distinct[at : at + _BATCH_GET]]
-            await self._repeat("batch_get_item", "UnprocessedKeys", {"Keys": keys, "ConsistentRead": True}, found)
-        return {Address(item["pk"], item["sk"]): item for item in map(from_attributes, found)}
+            await self._repeat("batch_get_item", "UnprocessedKeys", {"Keys": keys, "ConsistentRead": True}, received)
+        return {Address(item["pk"], item["sk"]): item for item in map(from_attributes, received)}
 
     async def write_each(self, puts: Iterable[Item] = (), deletes: Iterable[Address] = ()) -> None:
         """Put and delete items without conditions, each by itself. Raises: BackendError."""
@@ -152,22 +152,22 @@ class DynamoClient:
         if names:
             aliases = {f"#n{position}": name for position, name in enumerate(names)}
             parameters |= {"ProjectionExpression": ", ".join(aliases), "ExpressionAttributeNames": aliases}
-        found = list[Any]()
+        received = list[Any]()
         while True:
             if limit is not None:
-                parameters["Limit"] = limit - len(found)
+                parameters["Limit"] = limit - len(received)
             reply = await self.call("query", TableName=self.table, **parameters)
-            found += reply["Items"]
+            received += reply["Items"]
             following = reply.get("LastEvaluatedKey")
-            if not following or (limit is not None and len(found) >= limit):
-                return list(map(from_attributes, found))
+            if not following or (limit is not None and len(received) >= limit):
+                return list(map(from_attributes, received))
             parameters["ExclusiveStartKey"] = following
 
-    async def _repeat(self, operation: str, left: str, request: Any, found: list[Any]) -> None:
+    async def _repeat(self, operation: str, left: str, request: Any, received: list[Any]) -> None:
         """Send a batch until nothing of it is left unprocessed. Raises: BackendError."""
         for attempt in range(_UNPROCESSED_ATTEMPTS):
             reply = await self.call(operation, RequestItems={self.table: request})
-            found += reply.get("Responses", {}).get(self.table, ())
+            received += reply.get("Responses", {}).get(self.table, ())
             request = reply.get(left, {}).get(self.table)
             if not request:
                 return

@@ -160,11 +160,12 @@ async def test_a_take_over(backend: Backend, budget: Budget) -> None:
     await budget.row("the end of its call", work)
 
 
-async def test_an_idle_node(backend: Backend, budget: Budget) -> None:
+async def test_an_idle_node(backend: Backend, dynamo: DynamoServer) -> None:
     """One heartbeat in three of the lease, and what follows it."""
     await backend.bus.start("0123456789abcdef", lambda message: None)
-    member: Any = backend.bus
-    [member] = member._members.values()
+    bus: Any = backend.bus
+    [member] = bus._members.values()
+    budget = Budget(Meter(dynamo.url, bus._client))
     for task in (member._inbox_task, member._check_task):
         await task.stop()
     await budget.row("a heartbeat of a node", member._heartbeat(), member._check_nodes())
