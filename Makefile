@@ -10,6 +10,7 @@
 #   make test VENV=.venv-6.1 PYTHON=python3.13 DJANGO=6.1    ... on another Python and Django
 #   make test-slow                           build and run the generated container image, for minutes
 #   make test-projects                       grown projects with each Django behind each server, for an hour
+#   make test-dynamodb                       the tests of several processes with their sessions in DynamoDB, for minutes
 #   make test-packaging                      build the wheel, install it into empty environments, try it there
 #   make lint                                ruff and mypy
 #   make security                            look for known faults, in the code, its settings and what it depends on
@@ -54,7 +55,7 @@ $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(VENV)/created $(RUNNABLE) $(I
 
 .PHONY: help run cluster servers browser containers databases test test-all coverage test-slow test-projects
 .PHONY: test-packaging lint security conformance conformance-cluster conformance-server
-.PHONY: conformance-cluster-dynamodb conformance-cluster-dynamodb-short
+.PHONY: conformance-cluster-dynamodb conformance-cluster-dynamodb-short test-dynamodb
 .PHONY: soak failover attack bench bench-quick bench-client bench-paired bench-load screenshots dist requirements clean
 
 help:
@@ -155,6 +156,9 @@ conformance: $(INSTALLED)
 
 conformance-cluster: $(INSTALLED) servers
 	@$(BIN)/python -m tests.conformance.run --cluster
+
+test-dynamodb: $(INSTALLED) servers
+	@CLUSTER_STORE=dynamodb MCP_GARBAGE=all $(BIN)/python -m pytest -n 2 tests/cluster tests/garbage/test_each_item.py tests/backends/dynamodb $(PYTEST_ARGS)
 
 conformance-cluster-dynamodb: $(INSTALLED) servers
 	@$(BIN)/python -m tests.conformance.run --cluster --store dynamodb

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.scenes import Catastrophe, Play
-from tests.support.cluster.stage import LEASE, SOON, Stage, assert_lost, events_of, numbers, some_events, until
+from tests.support.cluster.stage import SOON, Stage, assert_lost, events_of, numbers, some_events, until
 from tests.support.http.client import Client
 from tests.support.http.messages import calling, rpc
 from tests.support.http.network import SocketAnswer
@@ -23,9 +23,9 @@ SWEPT = "to take over"
 ALL_JSON = {"Accept": "application/json"}
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Stage]:
-    with Stage(["daphne", "uvicorn", "daphne"], SSE_AFTER_SECONDS=0.2) as stage:
+@pytest.fixture(scope="module", params=["redis", "dynamodb"])
+def shared(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    with Stage(["daphne", "uvicorn", "daphne"], store=request.param, SSE_AFTER_SECONDS=0.2) as stage:
         yield stage
 
 
@@ -137,7 +137,7 @@ async def test_an_unanswered_post_that_its_client_gives_up(scene: Catastrophe, c
     answer = asyncio.ensure_future(client.call("silent", {"name": "given-up"}, id=7))
     await scene.stage.await_pids("given-up")
     # Nobody will ask for it: the sweep finds it if a beat has noted it, as it does every third of the lease.
-    await until(lambda: scene.stage.is_noted(client), "the beat notes the call")
+    await until(lambda: scene.stage.journaled(client), "the beat notes the call")
     await scene.strikes()
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         await answer
@@ -291,36 +291,3 @@ async def test_the_node_that_looks_after_the_dead_one_dies_too(stage: Stage, cal
         else:
             assert_lost(outcome, retryable=False)
     assert_lost(await (await caller.get(lost.last_event_id, third.port)).outcome(), retryable=False)
-
-
-async def test_after_redis_was_emptied_its_calls_still_have_an_end(stage: Stage, caller: Client) -> None:
-    victim, other, *_ = stage.nodes
-    lost = await caller.call("count", {"name": "emptied", "steps": 1000, "pause": 0.01})
-    durable = await caller.call("count_durably", {"name": "emptied"})
-    await some_events(lost, 5)
-    await some_events(durable, 3)
-    stage.redis.ask("FLUSHALL")
-    # The next beats have noticed, and everything was written again.
-    await asyncio.sleep(LEASE)
-    await until(lambda: len(stage.flights(caller)) == 2, "the calls are on the books again")
-    victim.kill()
-    for answer in (lost, durable):
-        await events_of(answer)
-    resumed = [await caller.get(answer.last_event_id, other.port) for answer in (lost, durable)]
-    assert_lost(await resumed[0].outcome(SOON), retryable=False)
-    stage.open("emptied")
-    assert (await resumed[1].text(SOON)).startswith("counted")
-
-
-async def test_when_redis_was_emptied_no_living_node_is_taken_for_dead(stage: Stage, caller: Client) -> None:
-    one, two, _ = stage.nodes
-    await asyncio.sleep(2 * LEASE)  # all have seen each other's leases, and may judge
-    answer = await caller.call("count", {"name": "living", "steps": 100, "pause": 0.01})
-    [first] = await some_events(answer, 1)
-    stage.redis.ask("FLUSHALL")
-    await some_events(answer, 5)
-    resumed = await caller.get(first.id, two.port)
-    stage.open("living")
-    events = await events_of(resumed)
-    assert numbers(events) == list(range(2, 102))
-    assert events[-1].message["result"]["content"][0]["text"] == f"counted to 100 on {one.pid}"

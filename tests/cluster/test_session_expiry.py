@@ -35,7 +35,7 @@ async def test_calls_whose_clients_are_gone_end_on_every_node(stage: Stage, call
         assert set(pids) == {node.pid for node in stage.nodes}
     assert (await caller.request("ping")).status == 404
     await stage.await_happening("expired", *stage.nodes)
-    await until(lambda: not stage.is_noted(caller), "no node counts them as its own", 4 * LEASE)
+    await until(lambda: not stage.journaled(caller), "no node counts them as its own", 4 * LEASE)
     assert len(stage.pids("gone-count_durably")) == 2, "nobody runs them again"
 
 

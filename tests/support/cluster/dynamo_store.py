@@ -80,11 +80,19 @@ class DynamoStore(Store):
         # By what its node has written: the policy of this process may be another one.
         return item is not None and client.now() < item[EXPIRES] - expiry(0)[EXPIRES] + 1
 
-    def is_noted(self, session_id: str) -> bool:
-        key = session_key(session_id)
+    def journaled(self, session_id: str) -> int:
+        return sum(session_key(session_id) in sk for pk, sk in self._items() if pk.startswith("journal#"))
+
+    def has_orphans(self) -> bool:
+        items = self._items()
+        writers = {pk.removeprefix("journal#") for pk, _ in items if pk.startswith("journal#")}
+        leases = {node: items.get(("nodes", node), {"swept": {"BOOL": True}}) for node in writers}
+        return any(lease["swept"]["BOOL"] for lease in leases.values())
+
+    def _items(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Return all items by their keys."""
         items = admin(self.server.url).scan(TableName=self.table.table, ConsistentRead=True)["Items"]
-        places = [(item["pk"]["S"], item["sk"]["S"]) for item in items]
-        return any(pk.startswith("journal#") and key in sk for pk, sk in places)
+        return {(item["pk"]["S"], item["sk"]["S"]): item for item in items}
 
     def leases(self) -> int:
         return len(_wait(lambda: self._backend.bus.nodes()))

@@ -61,8 +61,12 @@ class Store(ABC):
         """Tell whether a session is stored."""
 
     @abstractmethod
-    def is_noted(self, session_id: str) -> bool:
-        """Tell whether a sweep would find calls of a session."""
+    def journaled(self, session_id: str) -> int:
+        """Return how many streams of a session a sweep would find."""
+
+    @abstractmethod
+    def has_orphans(self) -> bool:
+        """Tell whether a node without a lease still has calls in its journal, which nobody has claimed."""
 
     @abstractmethod
     def leases(self) -> int:
@@ -102,10 +106,15 @@ class RedisStore(Store):
     def has_session(self, session_id: str) -> bool:
         return bool(self.server.ask("EXISTS", _redis_key(session_id)))
 
-    def is_noted(self, session_id: str) -> bool:
+    def journaled(self, session_id: str) -> int:
         with self.server.connect() as redis:
-            noted: list[Any] = [item for key in redis.keys("mcp:*:own") for item in redis.hkeys(key)]
-        return any(item.startswith(session_key(session_id)) for item in noted)
+            entries: list[Any] = [item for key in redis.keys("mcp:*:own") for item in redis.hkeys(key)]
+        return sum(item.startswith(session_key(session_id)) for item in entries)
+
+    def has_orphans(self) -> bool:
+        with self.server.connect() as redis:
+            journals = [key for key in redis.keys("mcp:*:own") if redis.hlen(key)]
+            return any(not redis.exists(f"{key.removesuffix('own')}lease") for key in journals)
 
     def leases(self) -> int:
         return int(min(len(self.server.ask("KEYS", "mcp:*:lease")), self.server.ask("ZCARD", "mcp:nodes")))
