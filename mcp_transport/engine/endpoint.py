@@ -206,7 +206,7 @@ class Endpoint:
             charges = None if rates.buckets.defer(due) else await rates.admit_post(due, work)
         if isinstance(work, SessionlessPost):
             return await sessionless.serve(node, request, work.request, principal)
-        if not node.has_joined:
+        if not node.has_joined and (not node.freezes or (isinstance(work, SessionPost) and work.requests)):
             await node.join()
         match work:
             case InitializePost(message):
@@ -223,7 +223,8 @@ class Endpoint:
             await self._throttle(request, principal)
         if node.rates is not None and request.method == "GET":
             await node.rates.admit_get(request, principal)
-        await node.join()
+        if not node.freezes:
+            await node.join()
         return await handle(node, request, principal)
 
     def _preflight(self, request: HTTPRequest) -> Reply:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import secrets
 from collections import deque
@@ -130,6 +131,8 @@ class Node(NodeContext):
         self.is_draining = False
         self._lost_nodes: deque[str] = deque(maxlen=100)
         self.has_joined, self._joining = False, asyncio.Lock()
+        self.freezes = False
+        """Does the process run only while it serves a request? Then the node joins the others for single requests."""
         self._loop = asyncio.get_running_loop()
         self._lifespan: Lifespan | None = None
 
@@ -137,7 +140,8 @@ class Node(NodeContext):
         """Enter the server's lifespan and join the other nodes; if the store is unavailable, join later."""
         self._lifespan = await self.kernel.enter_lifespan(self.tasks.spawn_permanent, self.call_context)
         try:
-            await self.join()
+            if not self.freezes:
+                await self.join()
         except BackendError as error:
             logger.warning("node %s serves only sessionless requests until the store answers: %s", self.id, error)
         self.tasks.spawn_permanent(self.expiry.run())
@@ -148,10 +152,24 @@ class Node(NodeContext):
             return
         async with self._joining:
             if not self.has_joined:
-                await self.broadcasts.skip_earlier()
+                if not self.freezes:  # without streams there is nobody to broadcast to
+                    await self.broadcasts.skip_earlier()
                 await self.backend.bus.start(self.id, self._receive_anywhere, self._measure)
                 self.has_joined = True
                 logger.debug("node %s joined", self.id)
+
+    async def leave(self) -> None:
+        """Finish what runs behind the last request, and leave the other nodes until the next one joins them again.
+
+        Raises: BackendError, what was to be written is not, or not in whole.
+        """
+        await self.tasks.wait_idle(math.inf)
+        if self.rates is not None:
+            await self.rates.flush()
+        # First, so that no other node finds requests of a node without a lease.
+        await self.backend.sessions.flush()
+        self.has_joined = False
+        await self.backend.bus.stop(self.id)
 
     async def drain(self, *, report: bool = True) -> None:
         """Send clients to other nodes: fail readiness, end listen and GET streams, but still serve new requests."""
@@ -201,6 +219,11 @@ class Node(NodeContext):
     def _abandon_calls(self) -> None:
         for call in self.registry.running:
             call.abandon_at_stop()
+
+    def end_calls(self, reason: str) -> None:
+        """End all calls with an error that gives the `reason`, because they can run no longer."""
+        for call in self.registry.running:
+            call.abandon(reason, ClusterEvent.ABANDONED)
 
     def _is_busy(self) -> bool:
         """Return whether requests are being admitted, run, answered or logged."""

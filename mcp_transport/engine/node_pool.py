@@ -51,7 +51,7 @@ class NodePool:
 
     def __init__(self, build: Callable[[], Node], backend: Backend, drain_seconds: float) -> None:
         self._build, self._backend, self._drain_seconds = build, backend, drain_seconds
-        self.is_stopping = False
+        self.is_stopping = self.freezes = False
         self._starting: dict[asyncio.AbstractEventLoop, asyncio.Future[Node]] = {}
         self._started: dict[asyncio.AbstractEventLoop, Node] = {}
 
@@ -69,6 +69,7 @@ class NodePool:
     async def _start(self) -> Node:
         contain_exits(asyncio.get_running_loop())
         node = self._build()
+        node.freezes = self.freezes
         try:
             await node.start()
         except BaseException:
@@ -133,7 +134,7 @@ class NodePool:
         if node is not None and node.admission.has_lost_all_threads:
             return _NO_THREADS
         try:
-            if node is not None:
+            if node is not None and not node.freezes:
                 await node.join()
             await self._backend.sessions.ping()
         except Exception as error:
