@@ -9,6 +9,7 @@
 #   make coverage                            measure which branches the tests take, and hold the floors
 #   make test VENV=.venv-6.1 PYTHON=python3.13 DJANGO=6.1    ... on another Python and Django
 #   make test-slow                           build and run the generated container image, for minutes
+#   make test-aws                            synthesise and pack what is generated for AWS, with tools from npm
 #   make test-projects                       grown projects with each Django behind each server, for an hour
 #   make test-packaging                      build the wheel, install it into empty environments, try it there
 #   make lint                                ruff and mypy
@@ -52,8 +53,8 @@ RUNNABLE := $(VENV)/installed-to-run
 INSTALLED := $(VENV)/installed
 $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(VENV)/created $(RUNNABLE) $(INSTALLED))
 
-.PHONY: help run cluster servers browser containers databases test test-all coverage test-slow test-projects
-.PHONY: test-packaging lint security conformance conformance-cluster conformance-cluster-dynamodb conformance-server
+.PHONY: help run cluster servers browser containers databases test test-all coverage test-slow test-aws
+.PHONY: test-projects test-packaging lint security conformance conformance-cluster conformance-cluster-dynamodb conformance-server
 .PHONY: soak failover attack bench bench-quick bench-client bench-paired bench-load screenshots dist requirements clean
 
 help:
@@ -102,7 +103,7 @@ databases:
 PARALLEL := -n auto --dist worksteal
 # Tests of servers wait for half of their time, so `make test-all` has half as many workers again.
 WORKERS = $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores + (cores + 1) / 2)))
-QUICK := -m "not servers and not slow and not slow_deploy and not projects and not packaging"
+QUICK := -m "not servers and not slow and not slow_deploy and not aws_tools and not projects and not packaging"
 # In these folders everything needs servers: reading them takes seconds.
 QUICK += $(addprefix --ignore=tests/,cluster browser clients projects backends/redis auth/oauth)
 
@@ -128,6 +129,9 @@ coverage: $(INSTALLED)
 
 test-slow: $(INSTALLED) containers
 	@$(BIN)/python -m pytest -m slow_deploy tests/deploy $(PYTEST_ARGS)
+
+test-aws: $(INSTALLED)
+	@$(BIN)/python -m pytest -m aws_tools tests/deploy $(PYTEST_ARGS)
 
 test-projects: $(INSTALLED) servers databases
 	@$(BIN)/python -m tests.projects $(PYTEST_ARGS)

@@ -94,7 +94,7 @@ def lambda_files(deployment: Deployment) -> Files:
     """Return a Serverless Framework file, a SAM template, what fills the package, and a variant with streams."""
     folder = PurePosixPath(deployment.folder, "aws", "lambda")
     shared = {**_table(deployment), "secrets": _secrets(deployment), "open": "{{", "close": "}}"}
-    buffered = {"hosts": _API_HOSTS, "timeout": API_TIMEOUT}
+    buffered = {"hosts": _API_HOSTS, "timeout": API_TIMEOUT, "adapter": False}
     streaming = {"hosts": _URL_HOSTS, "timeout": LAMBDA_TIMEOUT, "adapter": True}
     context = {
         **shared,

@@ -5,6 +5,7 @@
 #   PYTHON_VERSION=3.13   another version than the runtime's
 set -eu
 
+version=${PYTHON_VERSION:-{{ python }}}
 here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/{{ project }}" && pwd)
 rm -rf "$here/build"
@@ -13,7 +14,7 @@ mkdir "$here/build"
 # Wheels only: what pip would compile here would not run there.
 python3 -m pip install --quiet --disable-pip-version-check --no-compile --target "$here/build" \
     --platform manylinux_2_34_x86_64 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
-    --implementation cp --python-version "${PYTHON_VERSION:-{{ python }}}" --only-binary=:all: \
+    --implementation cp --python-version "$version" --only-binary=:all: \
     --requirement "$project/requirements.txt" "boto3>=1.35"
 rm -rf "$here/build/bin"
 
@@ -23,3 +24,11 @@ tar -cf - --exclude ./{% if d.folder == '.' %}{{ folder }}{% else %}{{ d.folder 
     --exclude ./docs --exclude ./tests --exclude '.env*' --exclude '*.pem' --exclude '*.key' --exclude '*.sqlite3*' \
     --exclude '.*_cache' --exclude '__pycache__' --exclude ./staticfiles . | tar -xf - -C "$here/build"
 cp "$here/serverless.yml" "$here/build/"
+
+# The function cannot write bytecode: without it each cold start compiles all modules. Not checked against the files'
+# times, which packing changes.
+if command -v "python$version" >/dev/null; then
+    "python$version" -m compileall -q -j 0 --invalidation-mode unchecked-hash "$here/build" >/dev/null || true
+else
+    echo "python$version is not installed: build.sh writes no bytecode, and cold starts take longer" >&2
+fi
