@@ -239,7 +239,7 @@ def test_the_artefact_is_small_enough(artefact: Path) -> None:
     assert size < MAX_BYTES
     names = {path.name for path in artefact.iterdir()}
     assert names.isdisjoint({"serverless.yml", ".serverless", "tests", "deploy", ".env", "bin"})
-    print(f"{size / 1e6:.0f} MB")  # noqa: T201
+    print(f"{size / 1e6:.0f} MB")
 
 
 def test_the_artefact_alone_serves_calls(artefact: Path, tmp_path: Path) -> None:
