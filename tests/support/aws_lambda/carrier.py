@@ -9,22 +9,13 @@ from typing import Any, TypeVar
 
 from mcp_transport.adapters.aws_function import LambdaHandler
 from mcp_transport.adapters.aws_lambda import lambda_handler
+from tests.support.aws_lambda.context import Context
 from tests.support.aws_lambda.events import DOORS, Event, answer
 from tests.support.http.answer import Answer
 from tests.support.http.carrier import Carrier
 from tests.support.http.request import Request
 
 _T = TypeVar("_T")
-
-
-class Context:
-    """What Lambda tells a function about its invocation."""
-
-    def __init__(self, seconds: float = 900.0) -> None:
-        self._seconds = seconds
-
-    def get_remaining_time_in_millis(self) -> int:
-        return int(self._seconds * 1000)
 
 
 class Returned(Answer):
