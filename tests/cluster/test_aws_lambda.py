@@ -28,10 +28,10 @@ class Functions(NamedTuple):
     other: Sandbox
 
 
-@pytest.fixture(scope="module", params=["redis", "dynamodb"])
-def functions(request: pytest.FixtureRequest) -> Iterator[Functions]:
+@pytest.fixture(scope="module")
+def functions() -> Iterator[Functions]:
     with ExitStack() as stack:
-        site = stack.enter_context(Site("uvicorn", mcp={"LEASE_SECONDS": LEASE}, store=request.param))
+        site = stack.enter_context(Site("uvicorn", mcp={"LEASE_SECONDS": LEASE}))
         variables = site.nodes[0].variables
         one, other = (stack.enter_context(Sandbox(f"{SITE}.settings", variables)) for _ in range(2))
         yield Functions(site, one.ready(), other.ready())
