@@ -52,7 +52,8 @@ MAY_IMPORT = {
     # A function has no server that would set up the project: the handler does, and serves what `asgi.mount` does.
     "adapters.aws_lambda": (".adapters.aws_function", ".bootstrap", ".process", "django"),
     "adapters.aws_function": (
-        *(".protocol", ".engine", ".bootstrap", ".health", ".prewarm", ".threads", ".well_known", "django"),
+        *(".protocol", ".engine", ".bootstrap", ".health", ".prewarm", ".signals"),
+        *(".threads", ".well_known", "django"),
     ),
     # What operators see: nothing here reads or changes sessions.
     "operators.representation": (".backends.records", ".domain", ".protocol", "django"),

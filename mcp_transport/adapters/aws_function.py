@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from django.urls import set_script_prefix
 
-from mcp_transport import health, prewarm, well_known
+from mcp_transport import health, prewarm, signals, well_known
 from mcp_transport.adapters import aws_events
 from mcp_transport.adapters.aws_events import Incoming
 from mcp_transport.bootstrap import ERROR_REPLY
@@ -114,6 +114,7 @@ class LambdaHandler:
             async with asyncio.timeout(min(_FINISH_SECONDS, left - _reserved(left) / 2)):
                 if (node := self._endpoint.pool.running_node) is not None:
                     await node.leave()
+                await signals.received()
             async with asyncio.timeout(min(_THREAD_SECONDS, end - self._loop.time())):
                 # A thread of an earlier call that never ends is not waited for.
                 while borrowed_threads() > threads:  # noqa: ASYNC110 (threads have no events of the loop)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,7 @@ from django.urls import get_script_prefix
 from mcp_transport import prewarm, tool
 from mcp_transport.adapters.aws_lambda import lambda_handler
 from mcp_transport.bootstrap import endpoint
+from mcp_transport.signals import ToolCalled, tool_called
 from mcp_transport.threads import borrowed_threads
 from tests.support.aws_lambda import events
 from tests.support.aws_lambda.carrier import Invoked
@@ -96,6 +98,22 @@ async def test_connections_of_a_call_are_closed_when_the_response_is_returned(
         assert await text(function, call("look")) == "queried"
         assert len(used) == count and used[-1].connection is None
         assert await left(function) == {}
+
+
+async def test_receivers_of_signals_have_got_the_event_when_the_response_is_returned(function: Invoked) -> None:
+    seen: list[str] = []
+
+    def receive(event: ToolCalled, **options: Any) -> None:
+        time.sleep(0.05)  # longer than the response takes
+        seen.append(event.tool)
+
+    tool_called.connect(receive)
+    try:
+        for count in (1, 2):
+            assert await text(function, call("add", a=1, b=2)) == "3"
+            assert seen == ["add"] * count
+    finally:
+        tool_called.disconnect(receive)
 
 
 # -- the time of a function --------------------------------------------------------------------------

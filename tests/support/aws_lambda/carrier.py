@@ -38,7 +38,8 @@ class Invoked(Carrier):
     """Has a handler answer each request as a front door's event."""
 
     def __init__(self, door: str, **options: Any) -> None:
-        self.door, self._options, self._handler = door, options, None
+        self.door, self._options = door, options
+        self._handler: LambdaHandler | None = None
         self.seconds = 900.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lambda")
 
@@ -47,7 +48,6 @@ class Invoked(Carrier):
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(self._made()))
 
     def _made(self) -> LambdaHandler:
-        self._handler: LambdaHandler | None
         if self._handler is None:
             self._handler = lambda_handler(**self._options)
         return self._handler

@@ -128,8 +128,8 @@ def url(request: Request) -> Event:
 
 def _load_balancer(request: Request) -> tuple[Event, dict[str, list[str]]]:
     path, _ = _path(request)
-    written = [("X-Forwarded-Proto", "https"), ("X-Forwarded-Port", "443")]
-    lists = _lists([(name.lower(), value) for name, value in [*_lines(request), *written]])
+    lists = _lists([(name.lower(), value) for name, value in _lines(request)])
+    lists = {"x-forwarded-proto": ["https"], "x-forwarded-port": ["443"], **lists}
     lists["x-forwarded-for"] = [", ".join([*lists.get("x-forwarded-for", ()), CLIENT])]
     arn = f"arn:aws:elasticloadbalancing:eu-west-1:{ACCOUNT}:targetgroup/lambda/6d0ecf831eec9f09"
     return {

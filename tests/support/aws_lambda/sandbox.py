@@ -113,10 +113,12 @@ def _handler(door: str, idle: queue.Queue[Sandbox]) -> type[BaseHTTPRequestHandl
         wbufsize = -1  # a response in one segment
 
         def _serve(self) -> None:
+            port = self.connection.getsockname()[1]
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             dropped = ("content-length", "connection")
-            lines = tuple((name, value) for name, value in self.headers.items() if name.lower() not in dropped)
-            request = Request(method=self.command, path=self.path, headers=lines, body=body)
+            lines = [(name, value) for name, value in self.headers.items() if name.lower() not in dropped]
+            lines += [("X-Forwarded-Proto", "http"), ("X-Forwarded-Port", str(port))]
+            request = Request(method=self.command, path=self.path, headers=tuple(lines), body=body)
             sandbox = idle.get()
             try:
                 status, headers, content = answer(door, sandbox.invoke(DOORS[door](request)))
