@@ -41,6 +41,9 @@ _JSON: Final = (("Content-Type", "application/json"), ("Cache-Control", "no-stor
 _RESERVED_SECONDS: Final = 1.0
 _MAX_RESERVED_SHARE: Final = 0.2
 
+# How long the start waits for the store, which each event tries again.
+_CONNECT_SECONDS: Final = 2.0
+
 # Connections to the store that were idle for longer may be broken: load balancers and NAT forget them after 350 s.
 _IDLE_SECONDS: Final = 60.0
 
@@ -74,7 +77,7 @@ class LambdaHandler:
             endpoint.pool.freezes = True
             for _ in endpoint.kernel.warm(endpoint.policy.versions):
                 pass
-            self._loop.run_until_complete(prewarm.call_once())
+            self._loop.run_until_complete(self._warm(endpoint))
 
     def __call__(self, event: Any, context: Any) -> dict[str, Any]:
         """Answer the request of an event. Raises: ValueError, the event is none of an HTTP request."""
@@ -88,6 +91,16 @@ class LambdaHandler:
             self._loop.run_until_complete(self._endpoint.pool.stop(report=False))
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
+
+    async def _warm(self, endpoint: Endpoint) -> None:
+        """Connect to the store, and call the functions of PREWARM.
+
+        No node is started: its random name would be that of every process that is made from one snapshot.
+        """
+        with suppress(BackendError, TimeoutError):
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                await endpoint.backend.sessions.ping()
+        await prewarm.call_once()
 
     async def _handle(self, incoming: Incoming, remaining: float) -> Reply:
         seconds, threads = self._seconds(incoming, remaining), borrowed_threads()
@@ -135,7 +148,7 @@ class LambdaHandler:
         if (report := await health.report(request.path)) is not None:
             status, body = report
             return Reply(status=status, headers=_JSON, body=json.dumps(body).encode())
-        return well_known.metadata(request.method, request.path) or _not_found(request)
+        return well_known.metadata(request.method, request.path) or _unserved(request)
 
     async def _serve(self, endpoint: Endpoint, incoming: Incoming, seconds: float) -> Reply:
         """Answer a request to the endpoint, or say in time that no answer comes."""
@@ -209,6 +222,6 @@ def _too_large(reply: Reply, incoming: Incoming) -> Reply:
     return _error(200, problem, incoming)
 
 
-def _not_found(request: HTTPRequest) -> Reply:
+def _unserved(request: HTTPRequest) -> Reply:
     detail = f"nothing is served at {request.path[:200]!r}"
     return Reply(status=404, headers=_JSON, body=json.dumps({"detail": detail}).encode())
