@@ -97,26 +97,26 @@ class LambdaHandler:
 
         No node is started: its random name would be that of every process that is made from one snapshot.
         """
-        with suppress(BackendError, TimeoutError):
-            async with asyncio.timeout(_CONNECT_SECONDS):
-                await endpoint.backend.sessions.ping()
+        await self._connect(endpoint)
         await prewarm.call_once()
 
     async def _handle(self, incoming: Incoming, remaining: float) -> Reply:
         seconds, threads = self._seconds(incoming, remaining), borrowed_threads()
         end = self._loop.time() + seconds
-        await self._reconnect()
+        if self._endpoint is not None and abs(time.time() - self._last_event) > _IDLE_SECONDS:
+            await self._connect(self._endpoint)
         try:
             return await self._reply(incoming, seconds)
         finally:
             await self._finish(end, threads)
             self._last_event = time.time()
 
-    async def _reconnect(self) -> None:
-        """Close connections to the store that may have been cut while the process was frozen."""
-        if self._endpoint is not None and abs(time.time() - self._last_event) > _IDLE_SECONDS:
-            with suppress(BackendError):
-                await self._endpoint.backend.sessions.disconnect()
+    async def _connect(self, endpoint: Endpoint) -> None:
+        """Connect to the store anew: connections may have been cut, and clocks stood still, while it was frozen."""
+        with suppress(BackendError, TimeoutError):  # a request that needs the store says so
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                await endpoint.backend.sessions.disconnect()
+                await endpoint.backend.sessions.ping()
 
     async def _finish(self, end: float, threads: int) -> None:
         """Finish what the request has left to do, as far as the time of the function allows it."""

@@ -22,6 +22,7 @@ from django.urls import get_script_prefix
 from mcp_transport import prewarm, tool
 from mcp_transport.adapters.aws_lambda import lambda_handler
 from mcp_transport.bootstrap import endpoint
+from mcp_transport.exceptions import BackendError
 from mcp_transport.signals import ToolCalled, tool_called
 from mcp_transport.threads import borrowed_threads
 from tests.support.aws_lambda import events
@@ -114,6 +115,28 @@ async def test_receivers_of_signals_have_got_the_event_when_the_response_is_retu
             assert seen == ["echo"] * count
     finally:
         tool_called.disconnect(receive)
+
+
+async def test_connections_to_the_store_are_new_after_a_long_sleep(
+    function: Invoked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await text(function, call("echo", text="x")) == "x"
+    called: list[str] = []
+    store = endpoint().backend.sessions
+
+    async def away() -> None:
+        called.append("ping")
+        raise BackendError("the store is away")
+
+    async def disconnect() -> None:
+        called.append("disconnect")
+
+    monkeypatch.setattr(store, "disconnect", disconnect)
+    monkeypatch.setattr(store, "ping", away)
+    for seconds, expected in ((30, []), (3600, ["disconnect", "ping"])):
+        await function.run(lambda handler, ago=seconds: setattr(handler, "_last_event", time.time() - ago))
+        assert await text(function, call("echo", text="x")) == "x"
+        assert called == expected
 
 
 # -- the time of a function --------------------------------------------------------------------------
