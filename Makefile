@@ -17,6 +17,7 @@
 #   make conformance                         the official conformance suite against a server started for it
 #   make conformance-cluster                 the suite against three nodes behind nginx, sharing Redis
 #   make conformance-cluster-dynamodb        the same with their sessions in DynamoDB
+#   make conformance-lambda                  what of 2026-07-28 needs no stream, through a function of AWS Lambda
 #   make conformance-server [PORT=8000]      only that server
 #   make soak [SECONDS=600] [SEED=1]         kill and pause nodes and Redis under load, check what clients see
 #   make failover [RUNS=100]                 kill the node of a call, again and again, with a client of three nodes
@@ -54,8 +55,9 @@ INSTALLED := $(VENV)/installed
 $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(VENV)/created $(RUNNABLE) $(INSTALLED))
 
 .PHONY: help run cluster servers browser containers databases test test-all coverage test-slow test-aws
-.PHONY: test-projects test-packaging lint security conformance conformance-cluster conformance-cluster-dynamodb conformance-server
-.PHONY: soak failover attack bench bench-quick bench-client bench-paired bench-load screenshots dist requirements clean
+.PHONY: test-projects test-packaging lint security conformance conformance-cluster conformance-cluster-dynamodb
+.PHONY: conformance-server conformance-lambda soak failover attack bench bench-quick bench-client bench-paired
+.PHONY: bench-load screenshots dist requirements clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -161,6 +163,9 @@ conformance-cluster: $(INSTALLED) servers
 
 conformance-cluster-dynamodb: $(INSTALLED) servers
 	@$(BIN)/python -m tests.conformance.run --cluster --store dynamodb
+
+conformance-lambda: $(INSTALLED)
+	@$(BIN)/python -m tests.conformance.run --function
 
 conformance-server: $(INSTALLED)
 	@$(BIN)/python -m tests.conformance.serve --port $(PORT)

@@ -78,6 +78,11 @@ class NodePool:
         self._started[asyncio.get_running_loop()] = node
         return node
 
+    @property
+    def running_node(self) -> Node | None:
+        """Return the node of the running loop if it has started."""
+        return self._started.get(asyncio.get_running_loop())
+
     async def node_for(self, request: HTTPRequest) -> Node:
         """Return the node for a request. Raises: ProtocolError with 503 while it stops."""
         loop = asyncio.get_running_loop()
@@ -128,7 +133,7 @@ class NodePool:
 
     async def unready_reason(self) -> str:
         """Return why this process should get no traffic, or "" if it should; the text is public."""
-        node = self._started.get(asyncio.get_running_loop())
+        node = self.running_node
         if self.is_stopping or (node is not None and node.is_draining):
             return "draining"
         if node is not None and node.admission.has_lost_all_threads:

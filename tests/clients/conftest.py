@@ -24,6 +24,7 @@ import pytest
 from tests.support.node import Node
 from tests.support.processes import ROOT
 
+SETTINGS = "tests.clients.settings"
 DRIVERS = Path(__file__).parent / "drivers"
 
 PYTHON_1X = "mcp>=1.30,<2"
@@ -48,17 +49,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fill a database of the shop."""
+    path = tmp_path_factory.mktemp("shop") / "db.sqlite3"
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": SETTINGS, "MCPSITE_DATABASE": str(path)}
+    for arguments in ["migrate", "--verbosity=0"], ["load_demo"]:
+        command = [sys.executable, "manage.py", *arguments]
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest) -> Iterator[str]:
     """Serve the shop with its own database; return the URL of its MCP endpoint."""
     if url := os.environ.get("MCP_TEST_URL"):
         yield url
         return
-    environment = {"MCPSITE_DATABASE": str(tmp_path_factory.mktemp("shop") / "db.sqlite3")}
-    shop = Node(settings="tests.clients.settings", application="mcpsite.asgi:application", environment=environment)
-    for arguments in ["migrate", "--verbosity=0"], ["load_demo"]:
-        command = [sys.executable, "manage.py", *arguments]
-        subprocess.run(command, cwd=ROOT, env=shop.environment(), check=True, capture_output=True)
-    with shop:
+    environment = {"MCPSITE_DATABASE": str(request.getfixturevalue("database"))}
+    with Node(settings=SETTINGS, application="mcpsite.asgi:application", environment=environment) as shop:
         yield shop.url
 
 
