@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from django.test import override_settings
 from django.urls import get_script_prefix
 
 from mcp_transport import prewarm, tool
+from mcp_transport.adapters.aws_function import LambdaHandler
 from mcp_transport.adapters.aws_lambda import lambda_handler
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.exceptions import BackendError
@@ -63,6 +65,10 @@ async def left(function: Invoked) -> dict[str, Any]:
         return {name: value for name, value in handler._loop.run_until_complete(look()).items() if value}
 
     return await function.run(look)
+
+
+def sleep_since(when: float, handler: LambdaHandler) -> None:
+    handler._last_event = when
 
 
 # -- nothing outlives an event -----------------------------------------------------------------------
@@ -134,7 +140,8 @@ async def test_connections_to_the_store_are_new_after_a_long_sleep(
     monkeypatch.setattr(store, "disconnect", disconnect)
     monkeypatch.setattr(store, "ping", away)
     for seconds, expected in ((30, []), (3600, ["disconnect", "ping"])):
-        await function.run(lambda handler, ago=seconds: setattr(handler, "_last_event", time.time() - ago))
+        slept_since = time.time() - seconds
+        await function.run(partial(sleep_since, slept_since))
         assert await text(function, call("echo", text="x")) == "x"
         assert called == expected
 
