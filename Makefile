@@ -54,9 +54,9 @@ INSTALLED := $(VENV)/installed
 $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(VENV)/created $(RUNNABLE) $(INSTALLED))
 
 .PHONY: help run cluster servers browser containers databases test test-all coverage test-slow test-projects
-.PHONY: test-packaging lint security conformance conformance-cluster conformance-cluster-dynamodb conformance-server
-.PHONY: conformance-lambda soak failover attack bench bench-quick bench-client bench-paired bench-load screenshots
-.PHONY: dist requirements clean
+.PHONY: test-packaging lint security conformance conformance-cluster conformance-server conformance-lambda
+.PHONY: conformance-cluster-dynamodb conformance-cluster-dynamodb-short
+.PHONY: soak failover attack bench bench-quick bench-client bench-paired bench-load screenshots dist requirements clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -159,6 +159,9 @@ conformance-cluster: $(INSTALLED) servers
 
 conformance-cluster-dynamodb: $(INSTALLED) servers
 	@$(BIN)/python -m tests.conformance.run --cluster --store dynamodb
+
+conformance-cluster-dynamodb-short: $(INSTALLED) servers
+	@$(BIN)/python -m tests.conformance.run --cluster --store dynamodb --through mounted --spec 2025-11-25
 
 conformance-lambda: $(INSTALLED)
 	@$(BIN)/python -m tests.conformance.run --function
