@@ -54,10 +54,10 @@ RUNNABLE := $(VENV)/installed-to-run
 INSTALLED := $(VENV)/installed
 $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(VENV)/created $(RUNNABLE) $(INSTALLED))
 
-.PHONY: help run cluster servers browser containers databases test test-all coverage test-slow test-aws
-.PHONY: test-projects test-packaging lint security conformance conformance-cluster conformance-cluster-dynamodb
-.PHONY: conformance-server conformance-lambda soak failover attack bench bench-quick bench-client bench-paired
-.PHONY: bench-load screenshots dist requirements clean
+.PHONY: help run cluster servers browser containers databases test test-all coverage test-slow test-aws test-projects
+.PHONY: test-packaging lint security conformance conformance-cluster conformance-server conformance-lambda
+.PHONY: conformance-cluster-dynamodb conformance-cluster-dynamodb-short
+.PHONY: soak failover attack bench bench-quick bench-client bench-paired bench-load screenshots dist requirements clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -163,6 +163,9 @@ conformance-cluster: $(INSTALLED) servers
 
 conformance-cluster-dynamodb: $(INSTALLED) servers
 	@$(BIN)/python -m tests.conformance.run --cluster --store dynamodb
+
+conformance-cluster-dynamodb-short: $(INSTALLED) servers
+	@$(BIN)/python -m tests.conformance.run --cluster --store dynamodb --through mounted --spec 2025-11-25
 
 conformance-lambda: $(INSTALLED)
 	@$(BIN)/python -m tests.conformance.run --function

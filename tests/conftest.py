@@ -8,7 +8,9 @@ import os
 import re
 import signal
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -43,6 +45,7 @@ def pytest_collection_finish() -> None:
     """Keep the garbage collector from looking through thousands of tests again and again."""
     gc.collect()  # after a full collection of so many objects, the next ones are rare
     gc.freeze()
+    gc.set_threshold(50_000, 20, 10)  # a test makes thousands of objects, hardly any of which are garbage in a circle
     gc.enable()
 
 
@@ -98,6 +101,17 @@ def watch() -> Iterator[Watch]:
     root.removeHandler(watch)
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """Empty the database quickly after tests that need a flush."""
+    from tests.support.database import quickly_emptied
+
+    with ExitStack() as stack:
+        with django_db_blocker.unblock():
+            stack.enter_context(quickly_emptied())
+        yield
 
 
 @pytest.fixture(autouse=True)

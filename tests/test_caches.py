@@ -15,8 +15,8 @@ from mcp_transport.adapters import asgi
 from mcp_transport.backends.redis import codec, keys
 from mcp_transport.domain import session
 from mcp_transport.exceptions import ProtocolError
+from mcp_transport.kernel.arguments import short_json
 from mcp_transport.kernel.fast_path.cache import cached_by_json
-from mcp_transport.kernel.limits import short_json
 from mcp_transport.protocol import headers, origin
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest

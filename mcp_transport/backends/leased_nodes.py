@@ -128,7 +128,7 @@ class LeasedNodeBus(NodeBus):
 
     def lease_may_be_lost(self, node: str) -> bool:
         member = self._members.get(node)
-        return member is not None and member.lease_may_be_lost()
+        return member is not None and asyncio.get_running_loop().time() > member.lease.held_until
 
     async def is_dead(self, node: str, by: str) -> bool:
         """Return whether a node's lease has lapsed, rather than all leases in an outage or by emptying the store.

@@ -166,10 +166,6 @@ class Membership:
         """Return whether this node may trust that a lapsed lease is a death."""
         return self.lease.may_declare_dead(self._loop.time())
 
-    def lease_may_be_lost(self) -> bool:
-        """Return whether others may have declared this node dead."""
-        return self._loop.time() > self.lease.held_until
-
     async def is_dead(self, node: str) -> bool:
         """Return whether a node's lease has lapsed, rather than all leases in an outage or by emptying the store.
 

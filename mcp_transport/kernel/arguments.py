@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
+import orjson
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool, ToolManager
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
@@ -16,15 +17,17 @@ from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import PrivateAttr, ValidationError
 from pydantic_core import SchemaValidator
 
-from mcp_transport.kernel.limits import short_json
 from mcp_transport.kernel.schemas import accepts_type, build_output_adapter, has_numbers, number_fault
 from mcp_transport.kernel.validation_errors import argument_error, is_short, summarize_errors
 from mcp_transport.protocol.jsonrpc import Request
 
-__all__ = ["BoundedMetadata", "bounded_tool"]
+__all__ = ["BoundedMetadata", "bounded_tool", "short_json"]
 
 # JSON values inside the strings of one call that are parsed: as many as a body may hold.
 _MAX_PARSED_VALUES: Final = 100_000
+
+# Bytes of a value that is within every limit, whatever it holds.
+_MAX_SHORT_BYTES: Final = 2048
 
 # JSON Schema types that accept a string; None stands for a schema without a type, which accepts everything.
 _STRING_TYPES: Final = ("string", None)
@@ -34,6 +37,15 @@ _STRING_TYPES: Final = ("string", None)
 _CONTAINERS: Final = ("list", "deque", "tuple", "set", "frozenset", "dict", "frozendict", "ordered-dict", "counter")
 _BY_NAME: Final = ("fields", "choices")
 _NO_SCHEMA: Final = ("default", "expected", "metadata", "serialization", "config")
+
+
+def short_json(value: Any) -> bytes | None:
+    """Encode a value as JSON; None if that takes over `_MAX_SHORT_BYTES`, or the value is nested too deep."""
+    try:
+        encoded = orjson.dumps(value)
+    except TypeError:
+        return None
+    return encoded if len(encoded) <= _MAX_SHORT_BYTES else None
 
 
 class BoundedMetadata(FuncMetadata):

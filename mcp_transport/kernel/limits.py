@@ -16,21 +16,19 @@ import orjson
 from mcp.shared.exceptions import MCPError
 from mcp_types.methods import SPEC_CLIENT_METHODS, SPEC_CLIENT_NOTIFICATION_METHODS
 
+from mcp_transport.kernel.arguments import short_json
 from mcp_transport.protocol.errors import INVALID_PARAMS
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.quoting import truncate
 from mcp_transport.protocol.targets import LISTEN, listen_uris
 
-__all__ = ["MAX_ANSWER_BYTES", "MAX_VALUES", "LimitError", "check_answer", "json_size", "limit_params", "short_json"]
+__all__ = ["MAX_ANSWER_BYTES", "MAX_VALUES", "LimitError", "check_answer", "json_size", "limit_params"]
 
 # JSON values of all members together, and bytes of each member as JSON.
 MAX_VALUES: Final = 2000
 _MAX_MEMBER_BYTES: Final = 64 * 1024
 # Bytes of what a client's user, model or file system answered, in `inputResponses` or in a response.
 MAX_ANSWER_BYTES: Final = 1024 * 1024
-
-# Bytes of a value that is within every limit, whatever it holds.
-_MAX_SHORT_BYTES: Final = 2048
 
 # Members that hold answers, or URIs, whose number and length are limited before.
 _LARGE_MEMBERS: Final = {"inputResponses": MAX_ANSWER_BYTES, "notifications": MAX_ANSWER_BYTES}
@@ -88,15 +86,6 @@ def _check_count(where: str, value: Any) -> None:
 def _check_size(where: str, value: Any, limit: int) -> None:
     if json_size(value) > limit:
         raise LimitError(where, f"{limit} bytes of JSON", "more")
-
-
-def short_json(value: Any) -> bytes | None:
-    """Encode a value as JSON; None if that takes over `_MAX_SHORT_BYTES`, or the value is nested too deep."""
-    try:
-        encoded = orjson.dumps(value)
-    except TypeError:
-        return None
-    return encoded if len(encoded) <= _MAX_SHORT_BYTES else None
 
 
 def json_size(value: Any) -> int:

@@ -6,9 +6,11 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,6 +22,8 @@ from django.test import override_settings
 from django.urls import get_script_prefix
 
 from mcp_transport import prewarm, tool
+from mcp_transport.adapters.aws_events import read
+from mcp_transport.adapters.aws_function import LambdaHandler
 from mcp_transport.adapters.aws_lambda import lambda_handler
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.exceptions import BackendError
@@ -63,6 +67,10 @@ async def left(function: Invoked) -> dict[str, Any]:
         return {name: value for name, value in handler._loop.run_until_complete(look()).items() if value}
 
     return await function.run(look)
+
+
+def sleep_since(when: float, handler: LambdaHandler) -> None:
+    handler._last_event = when
 
 
 # -- nothing outlives an event -----------------------------------------------------------------------
@@ -134,7 +142,8 @@ async def test_connections_to_the_store_are_new_after_a_long_sleep(
     monkeypatch.setattr(store, "disconnect", disconnect)
     monkeypatch.setattr(store, "ping", away)
     for seconds, expected in ((30, []), (3600, ["disconnect", "ping"])):
-        await function.run(lambda handler, ago=seconds: setattr(handler, "_last_event", time.time() - ago))
+        slept_since = time.time() - seconds
+        await function.run(partial(sleep_since, slept_since))
         assert await text(function, call("echo", text="x")) == "x"
         assert called == expected
 
@@ -166,6 +175,44 @@ async def test_call_ends_before_its_front_door_gives_up(project_without_database
         assert await text(function, call("echo", text="x")) == "x"
     finally:
         await function.close()
+
+
+@pytest.mark.parametrize(
+    ("is_shared", "is_keyed", "seconds"),
+    [(True, True, 900), (True, False, 30), (False, True, 30), (False, False, 30)],
+)
+async def test_keyed_call_may_outlive_its_front_door_where_its_answer_is_kept_for_all(
+    function: Invoked, is_shared: bool, is_keyed: bool, seconds: float
+) -> None:
+    """Its client can ask for the answer again: `tests/cluster/test_aws_lambda.py`."""
+    request = call("echo", text="x").adding(*([("Idempotency-Key", '"k"')] if is_keyed else []))
+    incoming = read(events.http(request))
+
+    def granted(handler: LambdaHandler) -> float:
+        handler._keeps_answers = is_shared
+        return handler._seconds(incoming, 900.0)
+
+    assert await function.run(granted) == seconds
+
+
+async def test_synchronous_function_that_never_ends_delays_no_later_event(function: Invoked) -> None:
+    release = threading.Event()
+
+    def block() -> str:
+        """Wait for the test."""
+        release.wait(60)
+        return "released"
+
+    tool(name="block", atomic=False)(block)
+    try:
+        function.seconds = SHORT
+        outcome = await (await function.send(call("block"))).outcome()
+        assert "the time of the function ended" in outcome["error"]["message"]
+        function.seconds = 900.0
+        assert await text(function, call("echo", text="x")) == "x"
+        assert await left(function) == {"threads": 1}
+    finally:
+        release.set()
 
 
 async def test_request_that_hangs_before_its_call_is_answered_in_time(

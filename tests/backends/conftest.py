@@ -12,6 +12,7 @@ pytest.register_assert_rewrite(
     "tests.backends.contract",
     "tests.backends.contract_counting",
     "tests.backends.contract_listing",
+    "tests.backends.contract_messages",
     "tests.backends.contract_nodes",
     "tests.backends.contract_operators",
     "tests.backends.contract_requests",

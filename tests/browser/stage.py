@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 from contextlib import AbstractAsyncContextManager
@@ -13,6 +12,7 @@ from typing import Self
 from tests.browser.agent import Agent, agent
 from tests.support.cluster.stage import until
 from tests.support.node import Node
+from tests.support.preloaded import run
 from tests.support.processes import ROOT, start_all, stop_all
 from tests.support.redis.server import RedisServer
 
@@ -40,14 +40,8 @@ class AdminStage:
 
     def _prepare(self) -> None:
         variables = {**os.environ, **self.nodes[0].variables, "DJANGO_SETTINGS_MODULE": self.settings}
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.browser.site.prepare"],
-            cwd=ROOT,
-            env=variables,
-            capture_output=True,
-            text=True,
-            timeout=PREPARE_SECONDS,
-        )
+        command = [sys.executable, "-m", "tests.browser.site.prepare"]
+        done = run(command, cwd=ROOT, env=variables, timeout=PREPARE_SECONDS)
         assert done.returncode == 0, done.stderr
 
     def __enter__(self) -> Self:

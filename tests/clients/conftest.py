@@ -22,6 +22,7 @@ from typing import NoReturn
 import pytest
 
 from tests.support.node import Node
+from tests.support.preloaded import run
 from tests.support.processes import ROOT
 
 SETTINGS = "tests.clients.settings"
@@ -54,8 +55,8 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("shop") / "db.sqlite3"
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": SETTINGS, "MCPSITE_DATABASE": str(path)}
     for arguments in ["migrate", "--verbosity=0"], ["load_demo"]:
-        command = [sys.executable, "manage.py", *arguments]
-        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+        command = [sys.executable, "-m", "manage", *arguments]
+        run(command, cwd=ROOT, env=environment, timeout=INSTALL_SECONDS).check_returncode()
     return path
 
 
@@ -153,6 +154,7 @@ def node_project(tmp_path_factory: pytest.TempPathFactory) -> NodeProject:
     versions = "-".join([*PACKAGES.values(), f"node{NODE}" if node is None else "node"])
     modules = installed(f"npm-{versions}", install) / "node_modules"
     folder = tmp_path_factory.mktemp("node")
+    os.environ["NODE_COMPILE_CACHE"] = str(folder / "compiled")  # Node takes a third of a run to compile the client
     (folder / "node_modules").symlink_to(modules)
     for driver in DRIVERS.glob("*.mjs"):  # Node resolves imports relative to the script
         shutil.copy(driver, folder)

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.conftest import DRIVERS, NodeProject
+from tests.clients.conftest import NodeProject
 from tests.clients.contract import ORDER, RUN_SECONDS, STEPS, YES, driver, finished
 from tests.clients.proxy import CuttingProxy
 
@@ -170,7 +170,7 @@ class TestMcpdo:
             stdout=asyncio.subprocess.PIPE,
         )
         assert watcher.stdout is not None
-        buy = driver(sys.executable, str(DRIVERS / "python_sdk.py"), mode="auto")
+        buy = driver(sys.executable, "-m", "tests.clients.drivers.python_sdk", mode="auto")
         try:
             async with asyncio.timeout(RUN_SECONDS):
                 event = json.loads(await watcher.stdout.readuntil(b"}\n"))

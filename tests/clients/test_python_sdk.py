@@ -11,10 +11,9 @@ import sys
 
 import pytest
 
-from tests.clients.conftest import DRIVERS
 from tests.clients.contract import Drive, SessionfulContract, SessionlessContract, driver
 
-DRIVER = str(DRIVERS / "python_sdk.py")
+DRIVER = (sys.executable, "-m", "tests.clients.drivers.python_sdk")
 
 
 class TestByDefault(SessionlessContract):
@@ -22,7 +21,7 @@ class TestByDefault(SessionlessContract):
 
     @pytest.fixture
     def client(self) -> Drive:
-        return driver(sys.executable, DRIVER, mode="auto")
+        return driver(*DRIVER, mode="auto")
 
 
 class TestWithSession(SessionfulContract):
@@ -30,4 +29,4 @@ class TestWithSession(SessionfulContract):
 
     @pytest.fixture
     def client(self) -> Drive:
-        return driver(sys.executable, DRIVER, mode="legacy")
+        return driver(*DRIVER, mode="legacy")

@@ -50,11 +50,6 @@ class Load:
         return COUNT * self.seconds + BURST
 
 
-def redis_time(site: Site) -> float:
-    seconds, microseconds = site.redis.ask("TIME")
-    return float(int(seconds) + int(microseconds) / 1e6)
-
-
 async def send(load: Load, client: Client, port: int, in_session: bool, stop: asyncio.Event) -> None:
     """Send one request after the other, as a client that does not wait when it is refused."""
     while not stop.is_set():
@@ -77,7 +72,7 @@ async def flood(site: Site, *, sessions: bool = True) -> AsyncIterator[Load]:
     clients = [site.client(user) for _ in range(6)]
     for client in clients[:3] if sessions else ():
         await client.initialize()
-    began = redis_time(site)
+    began = site.store.now()
     kinds = [sessions] * 3 + [False] * 3
     tasks = [
         asyncio.create_task(send(load, client, port, kind, stop))
@@ -88,7 +83,7 @@ async def flood(site: Site, *, sessions: bool = True) -> AsyncIterator[Load]:
     finally:
         stop.set()
         await asyncio.gather(*tasks)
-        load.seconds = redis_time(site) - began
+        load.seconds = site.store.now() - began
         for client in clients:
             await client.__aexit__()
 

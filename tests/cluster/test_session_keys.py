@@ -33,7 +33,7 @@ def site(programs: None) -> Iterator[Site]:
         _with(REHYDRATE=False),
         _with(SESSION_TTL_SECONDS=1),
     ]
-    with Site(*["uvicorn"] * len(variables), variables=variables) as site:
+    with Site(*["uvicorn"] * len(variables), variables=variables, store="redis") as site:
         yield site
 
 

@@ -334,9 +334,9 @@ NODE_3_DRAINS = series("mcp_transport_draining", "1x80", instance="node 3")
 def test_imbalance_needs_sessions_and_ignores_nodes_that_drain(
     input_series: list[dict[str, str]], is_imbalanced: bool, tmp_path: Path
 ) -> None:
-    tested = try_rules(tmp_path, fires("McpSessionsImbalanced", input_series, "14m59s", None))
-    assert tested.returncode == 0, tested.stdout + tested.stderr
-    tested = try_rules(tmp_path, fires("McpSessionsImbalanced", input_series, "16m", {} if is_imbalanced else None))
+    early = fires("McpSessionsImbalanced", input_series, "14m59s", None)
+    late = fires("McpSessionsImbalanced", input_series, "16m", {} if is_imbalanced else None)
+    tested = try_rules(tmp_path, early, late)
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
@@ -355,9 +355,9 @@ def test_memory_without_a_limit_is_no_alert_and_a_tool_without_calls_is_zero(tmp
 
 @pytest.mark.parametrize("name", FIRING)
 def test_alert_fires_when_it_should_and_not_otherwise(name: str, tmp_path: Path) -> None:
-    for test in (fires(name, *FIRING[name]), fires(name, QUIET[name], FIRING[name][1], None)):
-        tested = try_rules(tmp_path, test)
-        assert tested.returncode == 0, tested.stdout + tested.stderr
+    tests = fires(name, *FIRING[name]), fires(name, QUIET[name], FIRING[name][1], None)
+    tested = try_rules(tmp_path, *tests)
+    assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
 # -- scaling ---------------------------------------------------------------------------------------------

@@ -59,6 +59,13 @@ def test_named_backend_is_built_whatever_the_cache(name: str, settings: Any) -> 
         assert type(bootstrap.build_backend().sessions) is BACKENDS[name]
 
 
+def test_a_table_is_used_only_by_name_and_without_connecting(settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"BACKEND": "dynamodb", "DYNAMODB": {"REGION": "eu-west-1"}}
+    backend = bootstrap.build_backend()
+    assert type(backend.sessions).__name__ == "DynamoSessionStore"
+    assert backend.shares_streams and backend.index is not None and backend.rates is not None
+
+
 async def test_backend_of_the_projects_own_serves_sessions(settings: Any, serve: Serve) -> None:
     settings.MCP_TRANSPORT = {"BACKEND": f"{__name__}.OwnBackend"}
     assert type(serve().backend.sessions) is OwnBackend

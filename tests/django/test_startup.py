@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import preloaded
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = """
+import sys
 from pathlib import Path
+
+sys.path.append(ROOT)
 
 from tests.support.settings import *
 
@@ -77,7 +82,7 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "goods").mkdir()
     (tmp_path / "goods/__init__.py").touch()
     (tmp_path / "goods/mcp.py").write_text(TOOL)
-    for name, source in (("settings", SETTINGS), ("urls", URLS), ("asgi", ASGI)):
+    for name, source in (("settings", f"ROOT = {str(ROOT)!r}\n{SETTINGS}"), ("urls", URLS), ("asgi", ASGI)):
         (tmp_path / f"shop_{name}.py").write_text(source)
     return tmp_path
 
@@ -174,7 +179,9 @@ def test_server_does_not_start_with_a_mistake_in_a_declaration(
     if server == "django":
         path = project / "shop_settings.py"
         path.write_text(path.read_text().replace('    "daphne",\n', ""))
-    done = run(project, *arguments)
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "shop_settings"}
+    # Here the SDK is loaded already, as it is in a server sooner or later.
+    done = preloaded.run([sys.executable, *arguments], cwd=project, env=environment, timeout=120)
     assert done.returncode != 0
     assert "DefinitionError: the tool 'add' is declared twice" in done.stdout + done.stderr
 

@@ -1,15 +1,20 @@
-"""A Redis that each file fills with garbage."""
+"""A Redis, and a table of DynamoDB, that each file fills with garbage."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import redis
 
 from tests.garbage.stage import Stage, stage
+from tests.support.dynamodb.backend import dynamo, table
+from tests.support.redis.backend import build, write_index
 from tests.support.redis.server import RedisServer
+
+__all__ = ["dynamo", "made", "server", "store", "table"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,5 +39,6 @@ def store(server: RedisServer) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 async def made(server: RedisServer, store: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
-    async with stage(server, monkeypatch) as made:
+    server.cli("FLUSHALL")
+    async with stage(partial(build, server), monkeypatch, write_index) as made:
         yield made

@@ -1,9 +1,9 @@
-"""Two nodes of one Redis, a session in which everything is going on, and what must be right whatever else is not."""
+"""Two nodes of one store, a session in which everything is going on, and what must be right whatever else is not."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,8 +23,7 @@ from mcp_transport.operators.representation.metrics import NODE, OVERVIEW, TRAFF
 from mcp_transport.operators.representation.sessions import DETAIL, MESSAGE, PAYLOAD, SESSION
 from tests.support.client import SessionClient, text_of, until
 from tests.support.endpoint import authenticate
-from tests.support.redis.backend import build, leave, members, write_index
-from tests.support.redis.server import RedisServer
+from tests.support.redis.backend import leave, members
 from tests.support.tools import KEYS, Gate, build_tools
 
 __all__ = ["Stage", "stage"]
@@ -39,11 +38,20 @@ QUERIES = [
 ]
 
 
-class Stage:
-    """Node `one` runs what goes on in the session of `ann`; node `two` is another process."""
+async def _nothing(backend: Backend) -> None:
+    """Leave a store as it is, in which requests write all that there is to write."""
 
-    def __init__(self, one: Endpoint, two: Endpoint, gate: Gate) -> None:
-        self.one, self.two, self.gate = one, two, gate
+
+class Stage:
+    """Node `one` runs what goes on in the session of `ann`; node `two` is another process.
+
+    `write_index` writes what requests have left to the next heartbeat.
+    """
+
+    def __init__(
+        self, one: Endpoint, two: Endpoint, gate: Gate, write_index: Callable[[Backend], Awaitable[None]]
+    ) -> None:
+        self.one, self.two, self.gate, self._write_index = one, two, gate, write_index
         self.ann, self.bob = SessionClient(one, user="ann"), SessionClient(one, user="bob")
         self.node = one.pool.nodes[0].id
 
@@ -64,7 +72,7 @@ class Stage:
         backend = self.one.backend
         key = session_key(self.ann.session_id)
         await backend.sessions.write_state(key, "colour", b"1")
-        (flight,) = await backend.sessions.in_flight(key)
+        flight = next(each for each in await backend.sessions.in_flight(key) if each.request_id == "c")
         await backend.bus.journal_at_once(self.node, key, flight.stream)
         await self.bob.open()
         await self.beat()
@@ -76,7 +84,7 @@ class Stage:
             for member in members(backend).values():
                 await member._heartbeat()
                 await member._check_nodes()
-            await write_index(backend)
+            await self._write_index(backend)
 
     # -- what must be right ---------------------------------------------------------------------------
 
@@ -161,14 +169,17 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(server: RedisServer, monkeypatch: Any) -> AsyncIterator[Stage]:
-    """Set up two nodes that have joined, the first of which is the project's."""
-    server.cli("FLUSHALL")
+async def stage(
+    build: Callable[[Policy], Backend],
+    monkeypatch: Any,
+    write_index: Callable[[Backend], Awaitable[None]] = _nothing,
+) -> AsyncIterator[Stage]:
+    """Set up two nodes that have joined, the first of which is the project's, on backends of an empty store."""
     gate = Gate()
     built = [
         Endpoint(
             Kernel(build_tools(gate)),
-            build(server, POLICY),
+            build(POLICY),
             POLICY,
             keys=KEYS,
             session_keys=KEYS,
@@ -180,7 +191,7 @@ async def stage(server: RedisServer, monkeypatch: Any) -> AsyncIterator[Stage]:
     monkeypatch.setattr(bootstrap, "_endpoint", built[0])
     for endpoint in built:
         await endpoint.pool.node()
-    made = Stage(built[0], built[1], gate)
+    made = Stage(built[0], built[1], gate, write_index)
     try:
         await made.set_up()
         yield made

@@ -35,7 +35,7 @@ async def any_session(stage: Stage) -> Answer:
     return await client.request("ping")
 
 
-@case("sessions of a caller (`memory`, `redis`)", POLICY.max_sessions_per_principal)
+@case("sessions of a caller (`memory`, `redis`, `dynamodb`)", POLICY.max_sessions_per_principal)
 async def sessions(stage: Stage) -> None:
     endpoint = stage.build(max_sessions_per_principal=2)
     clients = [SessionClient(endpoint, user="ann") for _ in range(3)]

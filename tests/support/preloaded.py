@@ -19,6 +19,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,11 @@ from typing import Any, BinaryIO, Final
 LIBRARIES: Final = (
     *("mcp.client", "mcp.server.mcpserver", "mcp.server.lowlevel.server", "mcp_types.methods", "httpx2"),
     *("django.core.handlers.asgi", "django.core.serializers.json", "django.db.models", "django.urls"),
-    *("uvicorn.main", "redis.asyncio", "hiredis", "cryptography.hazmat.primitives.ciphers.aead", "orjson"),
+    *("django.contrib.sessions.middleware", "django.db.backends.sqlite3.base", "rich.console", "rich.logging"),
+    *("uvicorn.main", "uvicorn.protocols.http.httptools_impl", "redis.asyncio", "hiredis", "orjson"),
+    *("cryptography.hazmat.primitives.ciphers.aead", "tenacity", "jwt"),
+    # of daphne, whose own modules make an event loop
+    *("twisted.internet.endpoints", "twisted.web.server", "autobahn.twisted.websocket"),
 )
 
 _MAX_REQUEST: Final = 1 << 20
@@ -51,9 +56,19 @@ class Program:
     """A program that runs, with the part of `subprocess.Popen` that tests use."""
 
     def __init__(
-        self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], output: BinaryIO, pass_fds: Sequence[int]
+        self,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        output: BinaryIO,
+        errors: BinaryIO | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
-        """Start a command that `can_start` allows, in a process group of its own; `output` takes all it prints."""
+        """Start a command that `can_start` allows, in a process group of its own.
+
+        `output` takes all it prints, unless `errors` takes what goes to stderr.
+        """
         request: dict[str, Any] = {
             "arguments": list(command[2:]),
             "folder": str(cwd),
@@ -63,7 +78,8 @@ class Program:
         request["ignores_interrupts"] = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as a program inherits it
         self._status, its_status = os.pipe2(os.O_CLOEXEC)
         try:
-            self.pid = _parent().fork(request, [output.fileno(), its_status, *pass_fds])
+            streams = [output.fileno(), (errors or output).fileno()]
+            self.pid = _parent().fork(request, [*streams, its_status, *pass_fds])
         finally:
             os.close(its_status)
         self.returncode: int | None = None
@@ -103,6 +119,28 @@ class Program:
     def kill(self) -> None:
         """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
+
+
+def run(
+    command: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that `can_start` allows to its end, as `subprocess.run` does with captured text.
+
+    Raises: TimeoutExpired.
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        program = Program(command, cwd=cwd, env=env, output=output, errors=errors)
+        try:
+            code = program.wait(timeout)
+        except subprocess.TimeoutExpired:
+            program.kill()
+            program.wait()
+            raise
+        printed = []
+        for stream in (output, errors):
+            stream.seek(0)
+            printed.append(stream.read().decode())
+    return subprocess.CompletedProcess(list(command), code, *printed)
 
 
 class _Parent:
@@ -162,8 +200,8 @@ def _serve(control: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
                 os.close(number)
             control.close()
             return json.loads(data), files
-        statuses[pid] = files[1]
-        for number in (files[0], *files[2:]):
+        statuses[pid] = files[2]
+        for number in (*files[:2], *files[3:]):
             os.close(number)
         control.send(str(pid).encode())
 
@@ -181,13 +219,13 @@ def _report_ended(statuses: dict[int, int]) -> None:
 def _become(request: Mapping[str, Any], files: Sequence[int]) -> None:
     """Make this process look like one that was started with the request's command."""
     os.setpgid(0, 0)
-    output, status, *inherited = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _SPARE) for number in files]
+    output, errors, status, *inherited = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _SPARE) for number in files]
     for number in files:
         os.close(number)
     os.close(status)
-    for number, target in ((output, 1), (output, 2), *zip(inherited, request["files"], strict=True)):
+    for number, target in ((output, 1), (errors, 2), *zip(inherited, request["files"], strict=True)):
         os.dup2(number, target)
-    for number in (output, *inherited):
+    for number in (output, errors, *inherited):
         os.close(number)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from tests.support.aws_lambda.carrier import Invoked
 from tests.support.http.carrier import Carrier
 from tests.support.http.inprocess import Direct, Synchronous
 from tests.support.http.network import Network
+from tests.support.preloaded import run
 from tests.support.site import settings as site
 from tests.support.site.tools import TOOLS
 
@@ -38,15 +38,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cookie(database: Path) -> str:
     """Fill the database; return the cookie of a logged-in session."""
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": site.__name__, "SITE_DATABASE": str(database)}
-    made = subprocess.run(
-        [sys.executable, "-m", "tests.support.site.prepare"],
-        cwd=ROOT,
-        env=environment,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    command = [sys.executable, "-m", "tests.support.site.prepare"]
+    made = run(command, cwd=ROOT, env=environment, timeout=60)
+    assert made.returncode == 0, made.stderr
     return f"sessionid={made.stdout}"
 
 

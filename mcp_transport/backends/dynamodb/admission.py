@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from mcp_transport.backends.codec import each, milliseconds
 from mcp_transport.backends.dynamodb.client import DynamoClient
-from mcp_transport.backends.dynamodb.items import VERSION, Address, digest, expiry
+from mcp_transport.backends.dynamodb.items import VERSION, Address, Item, digest, expiry, name_of
 from mcp_transport.backends.dynamodb.session_record import SessionRecord, record_address, record_kind
 from mcp_transport.backends.dynamodb.versioned import pause_after
 from mcp_transport.backends.dynamodb.writes import ABSENT, Add, Conflict, Delete, Put, Write
@@ -72,8 +72,9 @@ class SessionAdmission:
             try:
                 return await self._client.transact([Delete(entry), Add(counter, VERSION, -1)])
             except Conflict as conflict:
-                if conflict.positions:  # it was evicted
-                    return
+                if conflict.positions:
+                    # It was evicted, or the counter is no number: the next search for room corrects it.
+                    return await self._client.write_each(deletes=[] if 0 in conflict.positions else [entry])
             await asyncio.sleep(pause_after(conflicts))
 
     def _new_items(self, session: Session) -> tuple[Put, Put]:
@@ -86,12 +87,15 @@ class SessionAdmission:
     async def _replace_idle(self, session: Session, entry: Put, record: Put) -> tuple[str, ...] | None:
         """Open a session in place of idle ones; return None if there is room now. Raises: NoRoom, BackendError."""
         pk, counter = _pk(session.caller), _counter(session.caller)
-        count = (await self._client.get(counter) or {}).get(VERSION, 0)
-        entries = [item for item in await self._client.query(pk, "0", "~") if isinstance(item.get("key"), str)]
-        if len(entries) != count:  # DynamoDB has deleted expired entries
+        stored = await self._client.get(counter) or {VERSION: 0}
+        count = stored.get(VERSION)
+        entries = each("an entry of a caller", await self._client.query(pk, "0", "~"), _decode_entry)
+        if type(count) is not int or len(entries) != count:  # DynamoDB has deleted expired entries
             await self._correct(counter, count, len(entries), session)
             return None
-        keys = {Address(item["pk"], item["sk"]): item["key"] for item in entries}
+        if count < self._limit:
+            return None
+        keys = dict(entries)
         excess, idle = min(count + 1 - self._limit, _MAX_EVICTED), list[tuple[float, Address]]()
         for part in _parts(list(keys)):
             records = await self._records([keys[address] for address in part])
@@ -99,8 +103,8 @@ class SessionAdmission:
             if ended:
                 await self._try([Add(counter, VERSION, -len(ended)), *map(Delete, ended)])
                 return None
-            known = ((records[keys[address]], address) for address in part)
-            idle += [(found.session.last_seen, address) for found, address in known if not found.in_flight]
+            current = ((records[keys[address]], address) for address in part)
+            idle += [(record.session.last_seen, address) for record, address in current if not record.in_flight]
             if len(idle) >= excess:
                 break
         if len(idle) < excess:
@@ -111,19 +115,19 @@ class SessionAdmission:
 
     async def _records(self, keys: Sequence[str]) -> Mapping[str, SessionRecord]:
         """Return the records of sessions that have not ended; an unreadable one has."""
-        found = await self._client.get_each(map(record_address, keys))
+        items = await self._client.get_each(map(record_address, keys))
         now, ttl, records = self._client.now(), self._policy.session_ttl, {}
         for key in keys:
-            item = found.get(record_address(key))
+            item = items.get(record_address(key))
             for record in each("a session", [item] if item else [], record_kind(key, ttl).decode):
                 if record.is_open(now, ttl):
                     records[key] = record
         return records
 
-    async def _correct(self, counter: Address, count: int, entries: int, session: Session) -> None:
-        """Set the counter to the number of entries."""
+    async def _correct(self, counter: Address, count: Any, entries: int, session: Session) -> None:
+        """Set the counter to the number of entries, if it still is `count`, or is none."""
         item = {**counter._asdict(), VERSION: entries, **expiry(session.ends)}
-        await self._try([Put(item, count or ABSENT)])
+        await self._try([Put(item, count if type(count) is int else None)])
 
     async def _try(self, writes: Sequence[Write]) -> bool:
         """Write, unless another process was faster; return whether it was written."""
@@ -140,6 +144,11 @@ def _parts(addresses: Sequence[Address]) -> Iterator[Sequence[Address]]:
     for search in range(_MAX_SEARCHES):
         if part := addresses[search * _SEARCHED : (search + 1) * _SEARCHED]:
             yield part
+
+
+def _decode_entry(item: Item) -> tuple[Address, str]:
+    """Raises: any exception for an unreadable entry."""
+    return Address(item["pk"], item["sk"]), name_of(item["key"])
 
 
 def _pk(caller: str) -> str:

@@ -22,7 +22,8 @@ __all__ = ["dynamodb_backend"]
 def dynamodb_backend(policy: Policy, settings: TableSettings, now: Callable[[], float] | None = None) -> Backend:
     """Build the backend; `now` replaces the store's clock in tests."""
     client, waiting = DynamoClient(settings, now), WaitingStreams()
-    items, bus = VersionedItems(client), DynamoNodeBus(client, policy, waiting)
+    # The bus has threads, connections and retries of its own: calls that are throttled must not delay its heartbeats.
+    items, bus = VersionedItems(client), DynamoNodeBus(DynamoClient(settings, now), policy, waiting)
     records = SessionRecords(client, policy, items)
     return Backend(
         DynamoSessionStore(client, policy, items, records, waiting),

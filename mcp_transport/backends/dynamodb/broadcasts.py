@@ -8,10 +8,10 @@ import re
 import secrets
 from typing import Final
 
-from mcp_transport.backends.codec import each, milliseconds
+from mcp_transport.backends.codec import each, milliseconds, strict
 from mcp_transport.backends.contracts import MAX_BROADCASTS
 from mcp_transport.backends.dynamodb.client import DynamoClient
-from mcp_transport.backends.dynamodb.items import EXPIRES, VERSION, Address, Item
+from mcp_transport.backends.dynamodb.items import EXPIRES, VERSION, Address, Item, count_of
 from mcp_transport.backends.dynamodb.writes import ABSENT, Conflict, Put
 from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.exceptions import BackendError, Unreadable
@@ -34,6 +34,9 @@ _MAX_PAUSE_SECONDS: Final = 0.25
 
 # Broadcasts beyond the limit are deleted after each so many.
 _TRIM_AFTER: Final = 100
+
+# How long the last number is stored after all broadcasts: until the time alone is certainly above it.
+_COUNTER_SECONDS: Final = 86_400
 
 _MAX_VERSION: Final = 2**53
 
@@ -58,7 +61,7 @@ class BroadcastLog:
                 now = self._client.now()
                 number = next_number(last, now)
                 counter = {**_COUNTER._asdict(), VERSION: 1 + secrets.randbelow(_MAX_VERSION)}
-                counter |= {"last": number, "count": count + 1}
+                counter |= {"last": number, "count": count + 1, EXPIRES: int(now + self._keep + _COUNTER_SECONDS)}
                 item = {**Address(_BROADCASTS, number)._asdict(), "method": message.method, "uri": message.uri}
                 item[EXPIRES] = int(now + self._keep) + 1
                 try:
@@ -128,12 +131,13 @@ def _number(time: int, count: int) -> str:
     return f"{time:015d}-{count:05d}"
 
 
+@strict
 def _decode_counter(item: Item) -> tuple[int, int, str]:
     """Raises: Unreadable."""
-    match item:
-        case {"v": int(version), "count": int(count), "last": str(last)} if _NUMBER.fullmatch(last) and version > 0:
-            return int(version), count, last
-    raise Unreadable("not the number of a broadcast")
+    version, count, last = count_of(item[VERSION], 1), count_of(item["count"]), item["last"]
+    if not _NUMBER.fullmatch(last):
+        raise ValueError("not the number of a broadcast")
+    return version, count, last
 
 
 def _decode(item: Item) -> Broadcast:

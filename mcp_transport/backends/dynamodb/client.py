@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -16,11 +17,10 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from mcp_transport.backends.codec import each
 from mcp_transport.backends.dynamodb.items import Address, Item, from_attributes, to_attributes
 from mcp_transport.backends.dynamodb.store_clock import StoreClock
 from mcp_transport.backends.dynamodb.writes import Conflict, Write, action, request
-from mcp_transport.exceptions import BackendError
+from mcp_transport.exceptions import BackendError, Unreadable
 
 __all__ = ["MAX_ITEM_BYTES", "DynamoClient", "TableSettings", "default_region"]
 
@@ -74,13 +74,13 @@ class DynamoClient:
     def __init__(self, settings: TableSettings, now: Callable[[], float] | None = None) -> None:
         self.table, self._settings, self._clock = settings.table, settings, StoreClock()
         self.now: Callable[[], float] = now or self._clock
-        self._made: _Connection | None = None
+        self._of_process: _Connection | None = None
         self._running = set[Future[Any]]()
 
     # -- single items --------------------------------------------------------------------------------
 
     async def get(self, address: Address) -> Item | None:
-        """Return an item as the last write has left it. Raises: BackendError, Unreadable."""
+        """Return an item as the last write has left it. Raises: BackendError."""
         reply = await self.call("get_item", TableName=self.table, Key=address.attributes(), ConsistentRead=True)
         return from_attributes(reply["Item"]) if "Item" in reply else None
 
@@ -99,16 +99,12 @@ class DynamoClient:
         await self.call("transact_write_items", TransactItems=[action(write, self.table) for write in writes])
 
     async def get_each(self, addresses: Iterable[Address]) -> dict[Address, Item]:
-        """Return the items that exist, as the last writes have left them; log and skip unreadable ones.
-
-        Raises: BackendError.
-        """
-        wanted, found = list(dict.fromkeys(addresses)), list[Any]()
-        for at in range(0, len(wanted), _BATCH_GET):
-            keys = [address.attributes() for address in wanted[at : at + _BATCH_GET]]
-            await self._repeat("batch_get_item", "UnprocessedKeys", {"Keys": keys, "ConsistentRead": True}, found)
-        items = each("an item of the table", found, from_attributes)
-        return {Address(item["pk"], item["sk"]): item for item in items}
+        """Return the items that exist, as the last writes have left them. Raises: BackendError."""
+        distinct, received = list(dict.fromkeys(addresses)), list[Any]()
+        for at in range(0, len(distinct), _BATCH_GET):
+            keys = [address.attributes() for address in distinct[at : at + _BATCH_GET]]
+            await self._repeat("batch_get_item", "UnprocessedKeys", {"Keys": keys, "ConsistentRead": True}, received)
+        return {Address(item["pk"], item["sk"]): item for item in map(from_attributes, received)}
 
     async def write_each(self, puts: Iterable[Item] = (), deletes: Iterable[Address] = ()) -> None:
         """Put and delete items without conditions, each by itself. Raises: BackendError."""
@@ -127,10 +123,12 @@ class DynamoClient:
         names: Sequence[str] = (),
         consistent: bool = True,
     ) -> list[Item]:
-        """Return the items of a partition between two sort keys, in order; log and skip unreadable ones.
+        """Return the items of a partition between two sort keys, in order; with `names`, only these attributes.
 
-        With `names`, only these attributes. Raises: BackendError.
+        Raises: BackendError.
         """
+        if low > high:  # DynamoDB refuses it
+            return []
         values = {":pk": {"S": pk}, ":low": {"S": low}, ":high": {"S": high}}
         condition = "pk = :pk AND sk BETWEEN :low AND :high"
         return await self._query(condition, values, limit=limit, names=names, ConsistentRead=consistent)
@@ -154,22 +152,22 @@ class DynamoClient:
         if names:
             aliases = {f"#n{position}": name for position, name in enumerate(names)}
             parameters |= {"ProjectionExpression": ", ".join(aliases), "ExpressionAttributeNames": aliases}
-        found = list[Any]()
+        received = list[Any]()
         while True:
             if limit is not None:
-                parameters["Limit"] = limit - len(found)
+                parameters["Limit"] = limit - len(received)
             reply = await self.call("query", TableName=self.table, **parameters)
-            found += reply["Items"]
+            received += reply["Items"]
             following = reply.get("LastEvaluatedKey")
-            if not following or (limit is not None and len(found) >= limit):
-                return each("an item of the table", found, from_attributes)
+            if not following or (limit is not None and len(received) >= limit):
+                return list(map(from_attributes, received))
             parameters["ExclusiveStartKey"] = following
 
-    async def _repeat(self, operation: str, left: str, request: Any, found: list[Any]) -> None:
+    async def _repeat(self, operation: str, left: str, request: Any, received: list[Any]) -> None:
         """Send a batch until nothing of it is left unprocessed. Raises: BackendError."""
         for attempt in range(_UNPROCESSED_ATTEMPTS):
             reply = await self.call(operation, RequestItems={self.table: request})
-            found += reply.get("Responses", {}).get(self.table, ())
+            received += reply.get("Responses", {}).get(self.table, ())
             request = reply.get(left, {}).get(self.table)
             if not request:
                 return
@@ -192,12 +190,12 @@ class DynamoClient:
     async def flush(self) -> None:
         """Wait until no cancelled operation can still reach the table."""
         while running := [asyncio.wrap_future(future) for future in list(self._running)]:
-            await asyncio.wait(running)
+            await asyncio.gather(*running, return_exceptions=True)
 
     def _connection(self) -> _Connection:
-        if self._made is None or self._made.pid != os.getpid():
-            self._made = _Connection(os.getpid(), self._connect(), ThreadPoolExecutor(_THREADS, "dynamodb"))
-        return self._made
+        if self._of_process is None or self._of_process.pid != os.getpid():
+            self._of_process = _Connection(os.getpid(), self._connect(), ThreadPoolExecutor(_THREADS, "dynamodb"))
+        return self._of_process
 
     def _connect(self) -> Any:
         config = Config(
@@ -236,8 +234,9 @@ class DynamoClient:
     def _translated(self, error: ClientError) -> Exception:
         code, text = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
         if code == "ConditionalCheckFailedException":
-            current = error.response.get("Item")
-            return Conflict(from_attributes(current) if current else None)
+            with suppress(Unreadable):
+                return Conflict(from_attributes(error.response["Item"]) if "Item" in error.response else None)
+            return Conflict()
         if code in ("TransactionInProgressException", "TransactionConflictException"):
             return Conflict()
         if code == "TransactionCanceledException":

@@ -8,7 +8,7 @@ from typing import Final
 
 from mcp_transport.backends.codec import each, strict
 from mcp_transport.backends.dynamodb.client import MAX_ITEM_BYTES, DynamoClient
-from mcp_transport.backends.dynamodb.items import Address, Item, expiry
+from mcp_transport.backends.dynamodb.items import Address, Item, count_of, expiry
 from mcp_transport.backends.dynamodb.session_record import session_pk
 from mcp_transport.backends.dynamodb.stream_state import StreamState
 from mcp_transport.backends.dynamodb.table import MAX_EVENT_BYTES
@@ -40,12 +40,12 @@ class EventLog:
         if not ranges:
             return (), state.lost_after(after, ())
         low, high = _sort_key(stream, ranges[0][0]), f"{_sort_key(stream, state.last)}~"
-        found = list[Event]()
+        stored = list[Event]()
         for event in _events(await self._client.query(session_pk(key), low, high)):
-            is_next = event.seq > (found[-1].seq if found else after)
+            is_next = event.seq > (stored[-1].seq if stored else after)
             if is_next and any(first <= event.seq <= last for first, last in ranges):
-                found.append(event)
-        return tuple(found), state.lost_after(after, found)
+                stored.append(event)
+        return tuple(stored), state.lost_after(after, stored)
 
     async def delete_before(self, key: str, stream: str, number: int) -> None:
         """Delete the items that have only events before a number. Raises: BackendError."""
@@ -105,11 +105,14 @@ def _events(items: Sequence[Item]) -> Iterator[Event]:
 @strict
 def _decode(item: Item) -> tuple[int, int, list[Event]]:
     """Return an item's events; for a part of a large one also its position, and how many parts there are."""
-    pairs = zip(item["n"], item["e"], strict=True)
+    numbers, payloads = item["n"], item["e"]
+    if not all(isinstance(payload, bytes) for payload in payloads):
+        raise ValueError("not events")
+    pairs = [(count_of(number), payload) for number, payload in zip(numbers, payloads, strict=True)]
     if "parts" in item:
         [(number, part)] = pairs
-        return int(item["sk"].rpartition("#")[2]), int(item["parts"]), [Event(int(number), bytes(part))]
-    return 0, 0, [Event(int(number), bytes(raw[1:]), raw[:1] == _TERMINAL) for number, raw in pairs]
+        return int(item["sk"].rpartition("#")[2]), count_of(item["parts"], 1), [Event(number, part)]
+    return 0, 0, [Event(number, raw[1:], raw[:1] == _TERMINAL) for number, raw in pairs]
 
 
 def _sort_key(stream: str, number: int) -> str:

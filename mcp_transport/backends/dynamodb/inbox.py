@@ -85,8 +85,9 @@ class Inbox:
         """Poll once, at most `seconds` from now; pass each message to `receive`, once. Raises: BackendError."""
         await self._sleep(self._loop.time() + seconds)
         self._polled = self._loop.time()
-        # A poll with each heartbeat alone must not miss what is there; the next one would be late.
-        consistent = not self._is_waiting()
+        # A poll with each heartbeat must not miss what is there, since the next one would be late. And a page of
+        # messages that were deleted must not come again and again.
+        consistent = self._has_more or not self._is_waiting()
         reply = await self._client.call(
             "query",
             TableName=self._client.table,
@@ -97,6 +98,7 @@ class Inbox:
         )
         self._has_more = "LastEvaluatedKey" in reply
         arrived = [raw for raw in reply["Items"] if raw["sk"]["S"] not in self._delivered]
+        self._note_repeated([raw["sk"]["S"] for raw in reply["Items"]], consistent=consistent)
         if not self._has_more:
             self._backlog = self._backlog_bytes = 0
         try:
@@ -104,6 +106,13 @@ class Inbox:
         finally:  # even if a message cannot be read now: those before it were delivered
             self._pause = FIRST_PAUSE_SECONDS if arrived else min(2 * self._pause, LAST_PAUSE_SECONDS)
         await self._delete()
+
+    def _note_repeated(self, sort_keys: list[str], *, consistent: bool) -> None:
+        """Delete what was delivered and is there again: botocore has sent its write twice, after a lost answer."""
+        for sort_key in sort_keys:
+            delivered = self._delivered.get(sort_key, self._polled)
+            if (consistent and delivered < self._polled) or delivered < self._polled - _STALE_SECONDS / 2:
+                self._undeleted.setdefault(sort_key, [Address(self._pk, sort_key)])
 
     async def _sleep(self, deadline: float) -> None:
         """Wait until the next poll is due."""
@@ -143,7 +152,7 @@ class Inbox:
         message = None
         with suppress_and_log(f"a message to node {self._node} cannot be read"):
             item = from_attributes(raw)
-            number, content = item.get("parts", 0), item.get("body", b"")
+            number, content = item.get("parts", 0), item.get("body", b"" if "parts" in item else None)
             if not isinstance(content, bytes) or number not in range(_MAX_BYTES // MAX_ITEM_BYTES + 1):
                 raise Unreadable("not a message")
             parts = [_part(self._parts_pk, sort_key, position) for position in range(number)]

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
-
-from mcp_transport.backends.codec import strict
 
 __all__ = [
     "EXPIRES",
     "LISTING_INDEX",
+    "UNREADABLE",
     "VERSION",
     "Address",
     "Item",
+    "count_of",
     "digest",
     "from_attributes",
+    "name_of",
     "to_attributes",
 ]
 
@@ -29,11 +31,21 @@ EXPIRES: Final = "ttl"
 # How much later an item may be deleted than it expires: the backend itself decides what has expired.
 _EXPIRY_MARGIN_SECONDS: Final = 60
 
+# DynamoDB keeps 38 digits of a number exactly.
+_INTEGER: Final = re.compile(r"-?\d{1,38}", re.ASCII)
+
+_MAX_COUNT: Final = 2**62
+# With others and the names of partitions, it fits into a sort key, of 1024 bytes.
+_MAX_NAME: Final = 200
+
 LISTING_INDEX: Final = "sessions"
 """The sparse index of live sessions: its keys are `shard` and `created`."""
 
 Item = dict[str, Any]
 """An item: strings, integers, bytes, booleans, and lists of these."""
+
+UNREADABLE: Final = object()
+"""Stands for a value that no release of this backend writes; another release may have added its attribute."""
 
 
 class Address(NamedTuple):
@@ -52,10 +64,23 @@ def to_attributes(item: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _to_value(value) for name, value in item.items()}
 
 
-@strict
 def from_attributes(attributes: Mapping[str, Any]) -> Item:
-    """Convert attribute values to an item. Raises: Unreadable for types that this backend does not write."""
+    """Convert attribute values to an item; values of types that this backend does not write are UNREADABLE."""
     return {name: _from_value(value) for name, value in attributes.items()}
+
+
+def count_of(value: Any, minimum: int = 0, maximum: int = _MAX_COUNT) -> int:
+    """Return a stored number. Raises: ValueError for anything else, or a number that no release has written."""
+    if type(value) is not int or not minimum <= value <= maximum:
+        raise ValueError("not a count")
+    return value
+
+
+def name_of(value: Any, minimum: int = 0) -> str:
+    """Return a stored name, which can be part of a key. Raises: ValueError for anything else."""
+    if not isinstance(value, str) or not minimum <= len(value) <= _MAX_NAME:
+        raise ValueError("not a name")
+    return value
 
 
 def expiry(seconds: float) -> dict[str, int]:
@@ -88,10 +113,10 @@ def _from_value(value: Mapping[str, Any]) -> Any:
     match kind:
         case "S" | "BOOL":
             return content
-        case "N":
+        case "N" if _INTEGER.fullmatch(content):
             return int(content)
         case "B":
             return bytes(content)
         case "L":
             return [_from_value(item) for item in content]
-    raise ValueError(f"an attribute of type {kind}")
+    return UNREADABLE

@@ -2,6 +2,7 @@
 
 DynamoDB has no clock, and deletes expired items days late. So a node is dead when another one has observed its beat
 unchanged for longer than the lease; no wall clock decides. Beats are random: an unchanged one was never renewed.
+Nodes look at each other with each heartbeat, so a node is swept at most 5/3 of a lease after its last heartbeat.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from mcp_transport.backends.codec import milliseconds
 from mcp_transport.backends.dynamodb.client import DynamoClient
-from mcp_transport.backends.dynamodb.items import EXPIRES, VERSION, Address, Item, from_attributes
-from mcp_transport.exceptions import Unreadable
+from mcp_transport.backends.dynamodb.items import EXPIRES, VERSION, Address, Item, count_of, from_attributes
 
 __all__ = ["KEEP_SECONDS", "Lease", "Observation", "Observations", "lease_item", "read_lease", "read_leases"]
 
@@ -120,11 +120,10 @@ async def read_leases(client: DynamoClient, seconds: float, *, consistent: bool)
 
 def _decode(raw: Mapping[str, Any], seconds: float) -> Lease:
     """Decode a lease. An item that no release has written counts as a beat, so that it is swept some time."""
-    with suppress(Unreadable):
-        match from_attributes(raw):
-            case {"v": int(beat), "lease": int(length), "renewed": int(renewed), "swept": swept, "full": full}:
-                # No booleans: the condition of a write compares with a number.
-                are_numbers = {type(beat), type(length), type(renewed)} == {int}
-                if are_numbers and min(beat, length, renewed + 1) > 0 and length <= _MAX_LEASE_MILLISECONDS:
-                    return Lease(beat, length / 1000, renewed / 1000, swept is True, full is True)
+    item = from_attributes(raw)
+    with suppress(KeyError, ValueError):
+        beat, length = count_of(item[VERSION], 1), count_of(item["lease"], 1, _MAX_LEASE_MILLISECONDS)
+        return Lease(
+            beat, length / 1000, count_of(item["renewed"]) / 1000, item["swept"] is True, item["full"] is True
+        )
     return Lease(-1 - zlib.crc32(repr(sorted(raw.items())).encode()), seconds)

@@ -24,7 +24,7 @@ from mcp_transport.backends.dynamodb.leases import (
 from mcp_transport.backends.dynamodb.writes import ABSENT, Conflict, Delete, Put
 from mcp_transport.backends.membership import NodeStore, Stream
 from mcp_transport.domain.node_messages import NodeMessage
-from mcp_transport.exceptions import BackendError, Unreadable
+from mcp_transport.exceptions import BackendError
 from mcp_transport.supervision import log_failure
 
 __all__ = ["DESCRIPTIONS", "DynamoNodeStore", "journal_address"]
@@ -74,7 +74,7 @@ class DynamoNodeStore(NodeStore):
         for _ in range(_RENEWAL_ATTEMPTS):
             try:
                 await self._client.write(Put(item, expected))
-            except (Conflict, Unreadable):
+            except Conflict:
                 current = await read_lease(self._client, self.node, self._lease_seconds)
                 # Without a mark, it is a renewal whose answer was lost, or an item that no node has written.
                 lapsed = lapsed or current is None or current.is_swept

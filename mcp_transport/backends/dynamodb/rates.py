@@ -14,8 +14,7 @@ from mcp_transport.backends.dynamodb.items import EXPIRES, Address, digest
 from mcp_transport.backends.dynamodb.writes import Conflict
 from mcp_transport.backends.rates import RateStore
 from mcp_transport.domain.rate_limit import Charge
-from mcp_transport.exceptions import BackendError, Unreadable
-from mcp_transport.supervision import log_failure
+from mcp_transport.exceptions import BackendError
 
 __all__ = ["DynamoRateStore"]
 
@@ -45,11 +44,7 @@ class DynamoRateStore(RateStore):
 
     async def _read(self, charge: Charge) -> float:
         now = self._client.now()
-        try:
-            item = await self._client.get(_address(charge)) or {}
-        except Unreadable as error:
-            log_failure("the bucket of a rate limit cannot be read", error)
-            item = {}
+        item = await self._client.get(_address(charge)) or {}
         empty_at = item.get(_EMPTY_AT)
         fill = empty_at / _MICROSECONDS - now if type(empty_at) is int else 0.0
         return fill if 0 < fill < _ABSURD * charge.capacity else 0.0

@@ -32,7 +32,7 @@ class RequestBodies:
             if parts:
                 counts[request.request_id] = len(parts)
             for position, part in enumerate(parts):
-                address = _address(key, request.stream, request.request_id, position)
+                address = _address(key, request, position)
                 items.append({**address._asdict(), "b": part, **expiry(expires)})
         await self._client.write_each(items)
         return counts
@@ -43,16 +43,15 @@ class RequestBodies:
         """Return the requests with their bodies; one that lacks a part has none. Raises: BackendError."""
         places = {
             request.request_id: [
-                _address(key, request.stream, request.request_id, position)
-                for position in range(counts.get(request.request_id, 0))
+                _address(key, request, position) for position in range(counts.get(request.request_id, 0))
             ]
             for request in requests
         }
-        found = await self._client.get_each(address for parts in places.values() for address in parts)
+        stored = await self._client.get_each(address for parts in places.values() for address in parts)
         bodies = {
-            request_id: b"".join(found[address]["b"] for address in parts)
+            request_id: b"".join(stored[address]["b"] for address in parts)
             for request_id, parts in places.items()
-            if all(isinstance(found.get(address, {}).get("b"), bytes) for address in parts)
+            if all(isinstance(stored.get(address, {}).get("b"), bytes) for address in parts)
         }
         return tuple(replace(request, body=bodies.get(request.request_id, b"")) for request in requests)
 
@@ -63,5 +62,7 @@ class RequestBodies:
         await self._client.write_each(deletes=[Address(item["pk"], item["sk"]) for item in items])
 
 
-def _address(key: str, stream: str, request_id: RequestId, position: int) -> Address:
-    return Address(session_pk(key), f"{_PREFIX}{stream}#{digest(encode_id(request_id).decode())}#{position:03d}")
+def _address(key: str, request: InFlightRequest, position: int) -> Address:
+    """Name an item after the digest, too: another request with the same idempotency key is refused only later."""
+    name = digest(f"{encode_id(request.request_id).decode()} {request.digest.hex()}")
+    return Address(session_pk(key), f"{_PREFIX}{request.stream}#{name}#{position:03d}")

@@ -49,13 +49,13 @@ class DynamoSessionIndex(SessionIndex):
             self._client.query_index(LISTING_INDEX, "shard", shard_name(shard), limit=limit)
             for shard in range(SHARDS)
         ]
-        found = await asyncio.gather(*queries)
-        addresses = [Address(item["pk"], item["sk"]) for items in found for item in items]
+        listed = await asyncio.gather(*queries)
+        addresses = [Address(item["pk"], item["sk"]) for items in listed for item in items]
         items = await self._client.get_each(addresses)
         now, ttl = self._client.now(), self._policy.session_ttl
         records = each("a session", items.values(), self._decode)
         live = [_session(record) for record in records if record.is_open(now, ttl)]
-        return live, all(len(items) < limit for items in found)
+        return live, all(len(items) < limit for items in listed)
 
     def _decode(self, item: Item) -> SessionRecord:
         key = item["pk"].removeprefix(session_pk(""))
@@ -65,7 +65,7 @@ class DynamoSessionIndex(SessionIndex):
         """Fill in the number of open streams."""
         items = await self._client.query(session_pk(session.key), STREAM_PREFIX, f"{STREAM_PREFIX}~")
         states = each("a session's stream", items, stream_kind.decode)
-        return replace(session, streams=sum(bool(state.holder) and state.kept_until is None for state in states))
+        return replace(session, streams=sum(bool(state.holder) and state.stored_until is None for state in states))
 
 
 def _session(record: SessionRecord) -> Session:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 import orjson
 
 from mcp_transport.backends.codec import decode_id, dumps, encode_id, milliseconds, seconds, strict
 from mcp_transport.backends.contracts import CANCEL_KEEP_SECONDS, MAX_CANCELS
-from mcp_transport.backends.dynamodb.items import Address, Item, expiry
+from mcp_transport.backends.dynamodb.items import Address, Item, count_of, expiry, name_of
 from mcp_transport.backends.dynamodb.versioned import Kind
 from mcp_transport.backends.results import Entered
 from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent, ended_entry
@@ -26,6 +27,9 @@ SHARDS: Final = 8
 
 # A session with so many requests in flight would not fit into an item.
 _MAX_RECORD_BYTES: Final = 350 * 1024
+
+# A body of more items would take more than 250 MB.
+_MAX_BODY_PARTS: Final = 1000
 
 _TIMES: Final = ("created", "last_seen", "ends")
 _OF_CLOSED: Final = ("protocol_version", *_TIMES)
@@ -91,7 +95,7 @@ class SessionRecord:
     def withdraw(self, requests: Sequence[InFlightRequest]) -> None:
         """Remove requests that shall not run."""
         for request in requests:
-            if (known := self.in_flight.get(request.request_id)) is not None and known.stream == request.stream:
+            if (current := self.in_flight.get(request.request_id)) is not None and current.stream == request.stream:
                 del self.in_flight[request.request_id]
                 self.body_parts.pop(request.request_id, None)
 
@@ -110,9 +114,9 @@ class SessionRecord:
 
     def take_over(self, stream: str, node: str) -> list[InFlightRequest]:
         """Make a node the one that runs a stream's calls; return these requests as they were."""
-        taken = [request for request in self.in_flight.values() if request.stream == stream]
-        self.in_flight |= {request.request_id: replace(request, node=node) for request in taken}
-        return taken
+        claimed = [request for request in self.in_flight.values() if request.stream == stream]
+        self.in_flight |= {request.request_id: replace(request, node=node) for request in claimed}
+        return claimed
 
     def cancel(self, request_id: RequestId, now: float) -> InFlightRequest | None:
         """Return the request in flight, or store the cancellation of one that may still arrive."""
@@ -183,7 +187,7 @@ def record_kind(key: str, ttl: float) -> Kind[SessionRecord]:
             "created": milliseconds(session.created),
         }
 
-    return Kind(lambda item: _decode(key, item["d"]), encode)
+    return Kind(partial(_decode, key), encode)
 
 
 def _encode(record: SessionRecord) -> bytes:
@@ -213,17 +217,17 @@ def _encode_session(session: Session) -> dict[str, Any]:
 
 
 @strict
-def _decode(key: str, raw: bytes) -> SessionRecord:
-    stored = orjson.loads(raw)
+def _decode(key: str, item: Item) -> SessionRecord:
+    stored = orjson.loads(item["d"])
     stored |= {name: seconds(stored[name]) for name in _TIMES}
     record = SessionRecord(Session(key=key, **validated_members(stored)), is_closed=bool(stored.get("closed")))
     for raw_id, fields in stored.get("in_flight", {}).items():
         request = _decode_request(decode_id(raw_id.encode()), fields)
         record.in_flight[request.request_id] = request
         if fields[-1]:
-            record.body_parts[request.request_id] = int(fields[-1])
+            record.body_parts[request.request_id] = count_of(fields[-1], 1, _MAX_BODY_PARTS)
     record.cancels, record.ended = _decode_times(stored.get("cancels")), _decode_times(stored.get("ended"))
-    record.entries, record.attached = int(stored.get("entries", 0)), str(stored.get("attached", ""))
+    record.entries, record.attached = count_of(stored.get("entries", 0)), str(stored.get("attached", ""))
     return record
 
 
@@ -231,8 +235,8 @@ def _decode_request(request_id: RequestId, fields: Sequence[Any]) -> InFlightReq
     node, stream, started, digest, safe, operation, _ = fields
     return InFlightRequest(
         request_id=request_id,
-        node=str(node),
-        stream=str(stream),
+        node=name_of(node, 1),
+        stream=name_of(stream, 1),
         started=seconds(started),
         digest=bytes.fromhex(digest),
         safe=safe is True,

@@ -82,7 +82,7 @@ class DynamoSessionStore(SessionStore):
         if requests and is_keyed(requests[0].stream):
             # Read now: a stream ends before its request leaves the record, so one that had left has an ended stream.
             state = await self._stream(key, requests[0].stream)
-            if state is not None and state.kept_until is not None:
+            if state is not None and state.stored_until is not None:
                 await self._withdraw(key, requests, entered)
                 return Entered(entered.session, ended_digest=state.digest)
         for request in requests if not entered.running else ():
@@ -93,6 +93,8 @@ class DynamoSessionStore(SessionStore):
         """Remove requests that were registered, but whose answer is stored."""
         if not entered.running:
             await self._records.change(key, lambda record, now: record.withdraw(requests))
+            if any(request.body for request in requests):
+                await self._records.bodies.delete(key, requests[0].stream)
 
     async def flush(self) -> None:
         await self._items.flush()
@@ -179,7 +181,7 @@ class DynamoSessionStore(SessionStore):
         """Return the state of a stream that goes on, or ended a short time ago."""
         item = await self._client.get(stream_address(key, stream)) if stream else None
         state = stream_kind.decode(item) if item is not None else None
-        return state if state is not None and state.is_kept(self._client.now()) else None
+        return state if state is not None and state.is_stored(self._client.now()) else None
 
     # -- subscriptions, and the state of tools -------------------------------------------------------
 
@@ -190,8 +192,8 @@ class DynamoSessionStore(SessionStore):
         ends = record.session.ends
 
         def change(draft: Draft[Subscriptions]) -> bool:
-            known = draft.value or Subscriptions(frozenset(), ends)
-            changed = changed_uris(known.uris, uri, subscribed, limit, max_bytes)
+            current = draft.value or Subscriptions(frozenset(), ends)
+            changed = changed_uris(current.uris, uri, subscribed, limit, max_bytes)
             if changed is not None:
                 draft.value = Subscriptions(changed, ends)
             return changed is not None

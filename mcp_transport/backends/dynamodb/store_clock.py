@@ -46,7 +46,7 @@ class StoreClock:
             return
         low, high = written - received, written + 1 - sent
         drift = (received - self._observed_at) * _DRIFT
-        kept_low, kept_high = max(self._low - drift, low), min(self._high + drift, high)
-        if kept_low > kept_high:  # a clock was set: only the newest response counts
-            kept_low, kept_high = low, high
-        self._low, self._high, self._observed_at = kept_low, kept_high, received
+        low_bound, high_bound = max(self._low - drift, low), min(self._high + drift, high)
+        if low_bound > high_bound:  # a clock was set: only the newest response counts
+            low_bound, high_bound = low, high
+        self._low, self._high, self._observed_at = low_bound, high_bound, received

@@ -28,8 +28,12 @@ class Append:
     policy: Policy
     digest: bytes = b""
 
+    def begins(self, stored: StreamState | None) -> bool:
+        """Return whether the log has no events yet, apart from those of an earlier stream of the same name."""
+        return self._current(stored).last == 0
+
     @property
-    def kept_until(self) -> float | None:
+    def stored_until(self) -> float | None:
         """Return until when the stream is stored, if these events end it."""
         is_over = any(event.terminal for event in self.events)
         return self.now + self.policy.stream_keep if is_over else None
@@ -50,12 +54,12 @@ class Append:
         if self.holder and state.epoch == 0:
             state.hand_to(self.holder)
         state.add(self.events, self.policy.stream_max_events, self.policy.stream_max_bytes)
-        if self.kept_until is not None:
-            state.kept_until, state.digest = self.kept_until, self.digest or state.digest
+        if self.stored_until is not None:
+            state.stored_until, state.digest = self.stored_until, self.digest or state.digest
         return Appended(state.held_by), state.first if state.first > oldest > 0 else 0
 
     def _current(self, stored: StreamState | None) -> StreamState:
-        return stored if stored is not None and stored.is_kept(self.now) else StreamState(self.ends, self.writer)
+        return stored if stored is not None and stored.is_stored(self.now) else StreamState(self.ends, self.writer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +76,9 @@ class Emit:
         """Return number, holder, and the number of the oldest event if older ones were dropped, else 0."""
         state = draft.value or StreamState(self.ends)
         if self.broadcast is not None:
-            if self.broadcast.number <= state.heard:
+            if self.broadcast.number <= state.last_broadcast_number:
                 return None
-            state.heard = self.broadcast.number
+            state.last_broadcast_number = self.broadcast.number
         draft.value, oldest = state, state.first
         if not self.is_subscribed:
             return None
@@ -99,14 +103,14 @@ class Attach:
     def __call__(self, draft: Draft[StreamState]) -> tuple[StreamState, Holder, Holder | None, int]:
         """Return the state, the new and the previous holder, and the position. Raises: UnknownStream, StreamOver."""
         state = draft.value
-        if state is None or not state.is_kept(self.now):
+        if state is None or not state.is_stored(self.now):
             if not self.is_get and self.running is None:
                 raise UnknownStream(self.stream)
             state = StreamState(self.ends, self.running or "")
         cursor = state.delivered if self.after is None else self.after
         if cursor > state.last and self.running is None:
             raise UnknownStream(self.stream)
-        if state.kept_until is not None and not state.lost_in(cursor) and not state.has_message_after(cursor):
+        if state.stored_until is not None and not state.lost_in(cursor) and not state.has_message_after(cursor):
             raise StreamOver(self.stream)
         draft.value, previous = state, state.held_by
         return state, state.hand_to(self.node), previous, cursor
@@ -121,17 +125,19 @@ class Claim:
     has_requests: bool
     ends: float
     now: float
+    resumes: bool = False
+    """Has this process begun to claim it for the node, and failed on the way?"""
 
     def __call__(self, draft: Draft[StreamState]) -> StreamState | None:
         """Return the state, or None for a stream that has ended, or that another node writes."""
         state = draft.value
-        if state is None or not state.is_kept(self.now):
+        if state is None or not state.is_stored(self.now):
             state = StreamState(self.ends, self.writer)
-        is_foreign = state.writer not in ("", self.writer)
-        if state.kept_until is not None or is_foreign or (not self.has_requests and state.writer == ""):
+        is_foreign = state.writer not in ("", self.writer, self.node if self.resumes else self.writer)
+        if state.stored_until is not None or is_foreign or (not self.has_requests and state.writer == ""):
             return None
+        state.losses += self.node not in (self.writer, state.writer)
         draft.value, state.writer = state, self.node
-        state.losses += self.writer != self.node
         state.begin_next_span()
         return state
 
@@ -152,4 +158,4 @@ class Checkpoint:
         if state.holder and state.epoch == self.released_epoch:
             state.holder = ""
         state.delivered, state.last = max(state.delivered, self.delivered), max(state.last, self.delivered)
-        state.heard = max(state.heard, self.last_broadcast)
+        state.last_broadcast_number = max(state.last_broadcast_number, self.last_broadcast)

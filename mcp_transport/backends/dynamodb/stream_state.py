@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 
 from mcp_transport.backends.codec import dumps, milliseconds, seconds, strict
-from mcp_transport.backends.dynamodb.items import Address, Item, expiry
+from mcp_transport.backends.dynamodb.items import Address, Item, count_of, expiry, name_of
 from mcp_transport.backends.dynamodb.session_record import session_pk
 from mcp_transport.backends.dynamodb.versioned import Kind
 from mcp_transport.backends.records import StreamRecord
@@ -44,11 +44,11 @@ class StreamState:
     epoch: int = 0
     last: int = 0
     delivered: int = 0
-    heard: str = ""
+    last_broadcast_number: str = ""
     """The number of the last broadcast that was added."""
     losses: int = 0
     """How many of its writers have died."""
-    kept_until: float | None = None
+    stored_until: float | None = None
     """Set once the stream has ended."""
     ends_silently: bool = False
     """Is its last event an end without a message?"""
@@ -66,9 +66,9 @@ class StreamState:
         """Return the holder."""
         return Holder(self.holder, self.epoch) if self.holder else None
 
-    def is_kept(self, now: float) -> bool:
+    def is_stored(self, now: float) -> bool:
         """Return whether the stream goes on, or ended a short time ago."""
-        return self.kept_until is None or now <= self.kept_until
+        return self.stored_until is None or now <= self.stored_until
 
     def hand_to(self, node: str) -> Holder:
         """Make a node the holder."""
@@ -118,9 +118,9 @@ class StreamState:
         """Return the ranges of numbers after `after` that the log has."""
         return [(max(block.first, after + 1), block.last) for block in self.blocks if block.last > after]
 
-    def lost_after(self, after: int, found: Sequence[Event]) -> int:
-        """Return how many events after `after` are missing, of those that were `found` in the log."""
-        lost, expected, numbers = 0, after + 1, {event.seq for event in found}
+    def lost_after(self, after: int, present: Sequence[Event]) -> int:
+        """Return how many events after `after` are missing, of those that were `present` in the log."""
+        lost, expected, numbers = 0, after + 1, {event.seq for event in present}
         for first, last in self.numbers_after(after):
             lost += _missing_between(expected, first)
             lost += sum(number not in numbers for number in range(first, last + 1))
@@ -163,12 +163,12 @@ def stream_record(name: str, state: StreamState) -> StreamRecord:
         epoch=state.epoch,
         last=state.last,
         bytes=sum(block.bytes for block in state.blocks),
-        ended=state.kept_until is not None,
+        ended=state.stored_until is not None,
     )
 
 
 def _encode(state: StreamState) -> Item:
-    ends = state.ends if state.kept_until is None else min(state.kept_until, state.ends)
+    ends = state.ends if state.stored_until is None else min(state.stored_until, state.ends)
     stored: dict[str, Any] = {
         "ends": milliseconds(state.ends),
         "writer": state.writer,
@@ -176,9 +176,9 @@ def _encode(state: StreamState) -> Item:
         "epoch": state.epoch,
         "last": state.last,
         "delivered": state.delivered,
-        "heard": state.heard,
+        "last_broadcast_number": state.last_broadcast_number,
         "losses": state.losses,
-        "kept_until": None if state.kept_until is None else milliseconds(state.kept_until),
+        "stored_until": None if state.stored_until is None else milliseconds(state.stored_until),
         "ends_silently": state.ends_silently,
         "digest": state.digest.hex(),
         "blocks": [[block.first, block.last, block.bytes] for block in state.blocks],
@@ -194,37 +194,31 @@ def _decode(item: Item) -> StreamState:
     stored = orjson.loads(item["d"])
     state = StreamState(
         ends=seconds(stored["ends"]),
-        writer=_text(stored.get("writer", "")),
-        holder=_text(stored.get("holder", "")),
-        epoch=_count(stored.get("epoch", 0)),
-        last=_count(stored.get("last", 0)),
-        delivered=_count(stored.get("delivered", 0)),
-        heard=_text(stored.get("heard", "")),
-        losses=_count(stored.get("losses", 0)),
-        kept_until=seconds(stored["kept_until"]) if "kept_until" in stored else None,
+        writer=name_of(stored.get("writer", "")),
+        holder=name_of(stored.get("holder", "")),
+        epoch=count_of(stored.get("epoch", 0)),
+        last=count_of(stored.get("last", 0), maximum=_MAX_NUMBER),
+        delivered=count_of(stored.get("delivered", 0)),
+        last_broadcast_number=name_of(stored.get("last_broadcast_number", "")),
+        losses=count_of(stored.get("losses", 0)),
+        stored_until=seconds(stored["stored_until"]) if "stored_until" in stored else None,
         ends_silently=stored.get("ends_silently") is True,
         digest=bytes.fromhex(stored.get("digest", "")),
-        blocks=[Block(*map(_count, block)) for block in stored.get("blocks", ())],
+        blocks=[Block(*map(count_of, block)) for block in stored.get("blocks", ())],
     )
-    if state.delivered > state.last or any(
-        not 0 <= block.last - block.first < _MAX_NUMBERS for block in state.blocks
-    ):
+    last = 0
+    for block in state.blocks:
+        if not last < block.first <= block.last:
+            raise ValueError("impossible numbers")
+        last = block.last
+    count = sum(block.last - block.first + 1 for block in state.blocks)
+    if max(last, state.delivered) > state.last or count > _MAX_NUMBERS:
         raise ValueError("impossible numbers")
     return state
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("not a string")
-    return value
-
-
-def _count(value: Any) -> int:
-    if not isinstance(value, int) or value < 0:
-        raise ValueError("not a count")
-    return value
-
-
+# The largest number of an event that a client can name.
+_MAX_NUMBER: Final = 10**15
 # A loop over more numbers than a log ever has would block the process.
 _MAX_NUMBERS: Final = 1_000_000
 

@@ -42,8 +42,9 @@ from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent
 from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import InFlightRequest, Session
-from mcp_transport.exceptions import BackendError
-from mcp_transport.protocol.cursor import GET_STREAM
+from mcp_transport.exceptions import BackendError, Unreadable
+from mcp_transport.protocol.cursor import GET_STREAM, WRITER_SPAN
+from mcp_transport.protocol.idempotency import is_keyed
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.supervision import log_failure
 
@@ -71,12 +72,14 @@ class DynamoStreamLog(StreamLog):
     ) -> None:
         self._client, self._policy, self._items, self._bus = client, policy, items, bus
         self._records, self._waiting, self._events = records, waiting, EventLog(client)
+        # Claims that have failed on the way: the same node may claim these streams again.
+        self._unfinished = set[tuple[str, str, str]]()
 
     async def stream_records(self, key: str) -> tuple[StreamRecord, ...]:
         query = self._client.query(session_pk(key), STREAM_PREFIX, f"{STREAM_PREFIX}~")
         record, items = await asyncio.gather(self._records.read(key), query)
         states = each("a session's stream", items, _named_state) if record is not None else ()
-        return tuple(stream_record(name, state) for name, state in states if state.is_kept(self._client.now()))
+        return tuple(stream_record(name, state) for name, state in states if state.is_stored(self._client.now()))
 
     # -- a writer's events ---------------------------------------------------------------------------
 
@@ -107,11 +110,14 @@ class DynamoStreamLog(StreamLog):
             policy=self._policy,
             digest=next((record.in_flight[item].digest for item in leaving if item in record.in_flight), b""),
         )
+        if is_keyed(stream) and append.begins(stored):
+            # DynamoDB may be late to delete what an earlier call with this idempotency key has left.
+            await self._events.delete_before(key, stream, WRITER_SPAN)
         # Before the state, so that every number in it has an event.
-        await self._events.write(key, stream, append.new_events(stored), append.kept_until or append.ends)
+        await self._events.write(key, stream, append.new_events(stored), append.stored_until or append.ends)
         appended, oldest = await self._items.modify(address, stream_kind, append)
         if appended.holder is not None:
-            self._waiting.note_holder(key, stream, appended.holder.node, is_over=append.kept_until is not None)
+            self._waiting.note_holder(key, stream, appended.holder.node, is_over=append.stored_until is not None)
         await self._drop_before(key, stream, oldest)
         if appended.fenced or leaving:
             self._waiting.running.pop((key, stream), None)
@@ -190,7 +196,7 @@ class DynamoStreamLog(StreamLog):
         (events, lost), _ = await asyncio.gather(
             self._events.read(key, stream, cursor, state), self._records.write_history(key, numbered)
         )
-        is_over = state.kept_until is not None
+        is_over = state.stored_until is not None
         self._waiting.hold(key, stream, node)
         return Attached(
             session,
@@ -201,7 +207,7 @@ class DynamoStreamLog(StreamLog):
             is_over,
             lost,
             "" if is_over else running or state.writer,
-            state.heard or f"{milliseconds(session.created):015d}-00000",
+            state.last_broadcast_number or f"{milliseconds(session.created):015d}-00000",
         )
 
     async def read(self, key: str, stream: str, after: int, *, epoch: int = 0) -> tuple[tuple[Event, ...], int]:
@@ -209,13 +215,13 @@ class DynamoStreamLog(StreamLog):
         if record is None:
             raise UnknownStream(stream)
         state = stream_kind.decode(item) if item is not None else None
-        if state is None or not state.is_kept(self._client.now()):
+        if state is None or not state.is_stored(self._client.now()):
             if stream != GET_STREAM and record.node_of(stream) is None:
                 raise UnknownStream(stream)
             return (), 0
         if 0 < epoch < state.epoch:
             raise HolderChanged(state.epoch)
-        if state.kept_until is not None and after >= state.last:
+        if state.stored_until is not None and after >= state.last:
             raise StreamOver(stream)
         return await self._events.read(key, stream, after, state)
 
@@ -234,19 +240,41 @@ class DynamoStreamLog(StreamLog):
             return None
         # First, so that a sweep finds the stream if this node dies after the claim.
         await self._bus.journal_at_once(node, key, stream)
-        record = await self._records.read(key)
-        claimed = await self._claim(key, stream, writer, node, record) if record is not None else None
-        if writer != node:
-            self._bus.strike_from_journal(writer, key, stream)
+        try:
+            record = await self._records.read(key)
+            claimed = await self._resumable_claim(key, stream, writer, node, record) if record is not None else None
+        except Unreadable:  # which it stays: no sweep shall find the stream again
+            self._strike(writer, node, key, stream)
+            raise
+        self._strike(writer, node, key, stream)
         return claimed
 
-    async def _claim(self, key: str, stream: str, writer: str, node: str, record: SessionRecord) -> Claimed | None:
-        has_requests = any(item.stream == stream and item.node == writer for item in record.in_flight.values())
+    def _strike(self, writer: str, node: str, key: str, stream: str) -> None:
+        """Remove a stream from the journal of its dead writer."""
+        if writer != node:
+            self._bus.strike_from_journal(writer, key, stream)
+
+    async def _resumable_claim(
+        self, key: str, stream: str, writer: str, node: str, record: SessionRecord
+    ) -> Claimed | None:
+        claim = key, stream, node
+        resumes = claim in self._unfinished
+        self._unfinished.discard(claim)
+        try:
+            return await self._claim(key, stream, writer, node, record, resumes=resumes)
+        except BackendError:
+            self._unfinished.add(claim)
+            raise
+
+    async def _claim(
+        self, key: str, stream: str, writer: str, node: str, record: SessionRecord, *, resumes: bool
+    ) -> Claimed | None:
+        left = [item for item in record.in_flight.values() if item.stream == stream and item.node == writer]
         ends, now = record.session.ends, self._client.now()
-        change = Claim(writer=writer, node=node, has_requests=has_requests, ends=ends, now=now)
+        change = Claim(writer=writer, node=node, has_requests=bool(left), ends=ends, now=now, resumes=resumes)
         state = await self._items.modify(stream_address(key, stream), stream_kind, change)
         if state is None:
-            await self._finish_ended(key, stream, record)
+            await self._leave_ended(key, stream, left)
             return None
 
         def take_over(
@@ -255,22 +283,21 @@ class DynamoStreamLog(StreamLog):
             entry = HistoryEntry(when=now, what=HistoryEvent.CLAIMED, node=node, stream=stream)
             return record, record.take_over(stream, node), record.number_entries([entry])
 
-        taken = await self._records.change(key, take_over)
-        if taken is None:
+        claimed = await self._records.change(key, take_over)
+        if claimed is None:
             return None
-        record, requests, numbered = taken
+        record, requests, numbered = claimed
         whole, _ = await asyncio.gather(
             self._records.bodies.read(key, requests, record.body_parts), self._records.write_history(key, numbered)
         )
         self._waiting.run(key, stream, node)
         return Claimed(record.session, whole, state.last + 1, state.losses)
 
-    async def _finish_ended(self, key: str, stream: str, record: SessionRecord) -> None:
-        """Let the requests of an ended stream leave, whose node died between the two writes."""
-        stored = await self._items.peek(stream_address(key, stream), stream_kind)
-        if stored is not None and stored.kept_until is not None:
-            ids = [item.request_id for item in record.in_flight.values() if item.stream == stream]
-            await self._records.leave(key, dict.fromkeys(ids, Ending.OK), stream)
+    async def _leave_ended(self, key: str, stream: str, left: Sequence[InFlightRequest]) -> None:
+        """Remove requests whose writer has died after it had ended their stream."""
+        item = await self._client.get(stream_address(key, stream)) if left else None
+        if item is not None and stream_kind.decode(item).stored_until is not None:
+            await self._records.leave(key, {request.request_id: Ending.OK for request in left}, stream)
 
     async def writer(self, key: str, stream: str) -> str:
         item = await self._client.get(stream_address(key, stream))

@@ -36,7 +36,7 @@ def _encode(subscriptions: Subscriptions) -> Item:
 @strict
 def _decode(item: Item) -> Subscriptions:
     ends, uris = orjson.loads(item["d"])
-    if not all(isinstance(uri, str) for uri in uris):
+    if not isinstance(uris, list) or not all(isinstance(uri, str) for uri in uris):
         raise ValueError("not a list of URIs")
     return Subscriptions(frozenset(uris), seconds(ends))
 

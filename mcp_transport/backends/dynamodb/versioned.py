@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from mcp_transport.backends.codec import strict
 from mcp_transport.backends.dynamodb.client import DynamoClient
-from mcp_transport.backends.dynamodb.items import VERSION, Address, Item
+from mcp_transport.backends.dynamodb.items import VERSION, Address, Item, count_of
 from mcp_transport.backends.dynamodb.writes import ABSENT, Conflict, Put, Write, size_of
 from mcp_transport.exceptions import BackendError
 
@@ -138,9 +138,7 @@ class VersionedItems:
         if stored is None:
             stored = await self._client.get(address)
         for attempt in range(_MAX_CONFLICTS):
-            draft = Draft(kind.decode(stored) if stored is not None else None)
-            outcomes = [_apply(change, draft) for change in changes if draft.has_room]
-            new = kind.encode(draft.value) if draft.value is not None else {}
+            draft, new, outcomes = _apply_all(changes, kind, stored)
             if not draft.writes and new.items() <= (stored or {}).items():
                 if is_remembered:  # it may be old, and the changes only seem to have no effect
                     stored, is_remembered = await self._client.get(address), False
@@ -149,7 +147,7 @@ class VersionedItems:
                 try:
                     stored = await self._store(address, stored, new, draft.writes)
                 except Conflict as conflict:
-                    stored, is_remembered = conflict.current or await self._client.get(address), False
+                    stored, is_remembered = conflict.current, False
                     await asyncio.sleep(pause_after(attempt))
                     continue
             self._remember(address, stored)
@@ -159,15 +157,16 @@ class VersionedItems:
         raise BackendError("too many processes change the same item of the DynamoDB table")
 
     async def _store(self, address: Address, stored: Item | None, new: Item, writes: list[Write]) -> Item:
-        """Store an item in place of what is stored. Raises: Conflict, BackendError."""
+        """Store an item in place of what is stored. Raises: Conflict with the current item, BackendError."""
         item = {**new, **address._asdict(), VERSION: secrets.randbits(62) + 1}
         put = Put(item, ABSENT if stored is None else _version_of(stored))
         try:
             await (self._client.transact([put, *writes]) if writes else self._client.write(put))
         except Conflict as conflict:
-            # botocore has sent the write again, since the first answer was lost.
-            if (conflict.current or {}).get(VERSION) != item[VERSION]:
-                raise
+            current = conflict.current or await self._client.get(address)
+            # Otherwise botocore has sent the write again, since the first answer was lost.
+            if (current or {}).get(VERSION) != item[VERSION]:
+                raise Conflict(current) from conflict
         return item
 
     def _remember(self, address: Address, item: Item | None) -> None:
@@ -180,7 +179,26 @@ class VersionedItems:
 
 @strict
 def _version_of(item: Item) -> int:
-    return int(item[VERSION])
+    return count_of(item[VERSION], 1)
+
+
+def _apply_all(
+    changes: Sequence[_Change], kind: Kind[Any], stored: Item | None
+) -> tuple[Draft[Any], Item, list[Callable[[], None]]]:
+    """Apply as many of the first changes as fit into the item; one that does not fit at all fails by itself.
+
+    Return the draft, the new attributes, and a function for each of these changes that gives it its outcome.
+    Raises: Unreadable.
+    """
+    while True:
+        draft = Draft(kind.decode(stored) if stored is not None else None)
+        outcomes = [_apply(change, draft) for change in changes if draft.has_room]
+        try:
+            return draft, kind.encode(draft.value) if draft.value is not None else {}, outcomes
+        except BackendError as error:
+            if len(outcomes) <= 1:
+                return Draft(None), {}, [partial(_fail, change, error) for change in changes[:1]]
+            changes = changes[: len(outcomes) // 2]
 
 
 def _apply(change: _Change, draft: Draft[Any]) -> Callable[[], None]:

@@ -13,6 +13,8 @@ __all__ = ["ABSENT", "Add", "Conflict", "Delete", "Put", "Write", "action", "req
 ABSENT: Final = 0
 """The expected version of an item that must not exist."""
 
+_MAX_COUNT: Final = 10**9
+
 
 class Conflict(Exception):
     """Raised when the condition of a write does not hold.
@@ -44,7 +46,10 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """An addition to a number, which starts at 0, if it is then at most `limit`; other attributes are `put`."""
+    """An addition to a count, which then is at least 0, and with a `limit` at most that; other attributes are `put`.
+
+    Without a count, it begins one if there is a limit.
+    """
 
     address: Address
     name: str
@@ -110,8 +115,11 @@ def _addition(name: str, amount: int, limit: int | None, put: Item) -> dict[str,
     update = "ADD #n :n"
     if put:
         update += " SET " + ", ".join(f"#p{at} = :p{at}" for at in range(len(put)))
-    parameters = {"UpdateExpression": update, "ExpressionAttributeNames": names}
+    # DynamoDB refuses to add to another type, and the whole transaction with it, as an error of the caller.
+    minimum, maximum = max(0, -amount), (_MAX_COUNT if limit is None else limit) - amount
+    values |= {":type": {"S": "N"}, ":minimum": {"N": str(minimum)}, ":maximum": {"N": str(maximum)}}
+    condition = "attribute_type(#n, :type) AND #n BETWEEN :minimum AND :maximum"
     if limit is not None:
-        values[":limit"] = {"N": str(limit - amount)}
-        parameters["ConditionExpression"] = "attribute_not_exists(#n) OR #n <= :limit"
+        condition = f"attribute_not_exists(#n) OR ({condition})"
+    parameters = {"UpdateExpression": update, "ExpressionAttributeNames": names, "ConditionExpression": condition}
     return {**parameters, "ExpressionAttributeValues": values}

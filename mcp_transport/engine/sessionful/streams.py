@@ -39,7 +39,8 @@ async def get(node: Node, request: HTTPRequest, principal: Principal) -> Reply |
         await _admit(node, session_id, principal)
         return Reply(status=204)
     if cursor is not None and cursor.moved:
-        if await _is_held(node, session_id, principal, cursor.stream):
+        has_ended = _writer_has_ended(node, session_key(session_id), cursor.stream)
+        if not has_ended and await _is_held(node, session_id, principal, cursor.stream):
             return Reply(status=204)
         cursor = None if cursor.stream == GET_STREAM else cursor  # another response may have delivered more
     try:
@@ -54,6 +55,12 @@ def _is_over(node: Node, key: str, cursor: Cursor) -> bool:
     """Return whether a call of this node has ended after event `cursor`; the store may not know yet."""
     writer = node.registry.writers.get((key, cursor.stream))
     return writer is not None and writer.ended_silently_after(cursor.seq)
+
+
+def _writer_has_ended(node: Node, key: str, stream: str) -> bool:
+    """Return whether a call of this node has sent its last event; the store may not know yet."""
+    writer = node.registry.writers.get((key, stream))
+    return writer is not None and writer.has_ended
 
 
 async def _admit(node: Node, session_id: str, principal: Principal) -> None:

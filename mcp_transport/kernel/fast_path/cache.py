@@ -11,7 +11,8 @@ from mcp.server.connection import Connection
 from mcp_types import ClientCapabilities, InitializeRequestParams
 from mcp_types.methods import validate_client_request
 
-from mcp_transport.kernel.limits import limit_params, short_json
+from mcp_transport.kernel.arguments import short_json
+from mcp_transport.kernel.limits import limit_params
 from mcp_transport.kernel.sdk_path import TOOL_CALL
 from mcp_transport.protocol.jsonrpc import Request
 

@@ -34,10 +34,9 @@ from mcp_types import (
 )
 from pydantic import BaseModel, create_model
 
-from mcp_transport.kernel.arguments import BoundedMetadata, bounded_tool
+from mcp_transport.kernel.arguments import BoundedMetadata, bounded_tool, short_json
 from mcp_transport.kernel.dispatch_context import Exchange, StandaloneChannel
 from mcp_transport.kernel.fast_path.cache import check_meta, parse_client
-from mcp_transport.kernel.limits import short_json
 from mcp_transport.kernel.sdk_path import TOOL_CALL, SDKPath
 from mcp_transport.kernel.tracing import LinkedSpans, in_sdk_span, is_traced, link_spans
 from mcp_transport.protocol.headers import Headers

@@ -1,13 +1,12 @@
 """The processes: the authorization server, and the resource server behind either of its adapters."""
 
-# ruff: noqa: S603 (the command is this project's own)
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 from tests.support.node import Node
+from tests.support.preloaded import run
 from tests.support.processes import LOOPBACK, ROOT
 
 _PROJECT = "tests.auth.oauth"
@@ -38,9 +37,7 @@ class AuthorizationServer(Node):
     def prepare(self) -> None:
         """Make its database."""
         command = [sys.executable, "-m", f"{_PROJECT}.authorization_server.prepare"]
-        made = subprocess.run(
-            command, cwd=ROOT, env=self.environment(), capture_output=True, text=True, timeout=_PREPARE_SECONDS
-        )
+        made = run(command, cwd=ROOT, env=self.environment(), timeout=_PREPARE_SECONDS)
         assert made.returncode == 0, made.stderr
 
 

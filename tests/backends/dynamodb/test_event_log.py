@@ -8,9 +8,10 @@ import pytest
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.backends.dynamodb.client import MAX_ITEM_BYTES, TableSettings
-from mcp_transport.backends.dynamodb.event_log import MAX_EVENT_BYTES, event_items
+from mcp_transport.backends.dynamodb.event_log import event_items
 from mcp_transport.backends.dynamodb.sessions import MAX_STATE_BYTES
 from mcp_transport.backends.dynamodb.stream_state import StreamState
+from mcp_transport.backends.dynamodb.table import MAX_EVENT_BYTES
 from mcp_transport.backends.results import Event
 from mcp_transport.domain.policy import Policy
 from mcp_transport.exceptions import BackendError

@@ -80,7 +80,7 @@ async def test_a_write_whose_answers_are_all_lost_is_raised_and_stored(client: D
 async def test_a_transaction_whose_answer_is_lost_runs_once(client: DynamoClient, faults: Faults) -> None:
     """Its token says so to DynamoDB."""
     faults.next(kinds.LOST_ANSWER, ATTEMPTS - 1)
-    await client.transact([Put(item(), ABSENT), Add(Address("p", "n"), "n", 1)])
+    await client.transact([Put(item(), ABSENT), Add(Address("p", "n"), "n", 1, limit=9)])
     assert await client.get(Address("p", "n")) == {"pk": "p", "sk": "n", "n": 1}
 
 

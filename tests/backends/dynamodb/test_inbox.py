@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,6 +15,7 @@ from mcp_transport.backends.dynamodb.items import Address
 from mcp_transport.backends.dynamodb.node_bus import DynamoNodeBus
 from mcp_transport.backends.dynamodb.waiting import WaitingStreams
 from mcp_transport.domain.node_messages import Closed, Doubted, ReplyArrived, Superseded
+from mcp_transport.domain.policy import Policy
 from mcp_transport.exceptions import BackendError
 from tests.backends.contract_nodes import QUICK, Process, eventually
 from tests.support.backends import KEY, STREAM
@@ -22,9 +24,17 @@ from tests.support.dynamodb.backend import build_client
 LONG = ReplyArrived("long", {"text": "x" * 600_000}, None)
 
 
+# A node that a test pauses is not declared dead meanwhile.
+PATIENT = Policy(lease=600.0)
+
+
+def build_process(table: TableSettings, policy: Policy = PATIENT) -> Process:
+    return Process(DynamoNodeBus(build_client(table), policy, WaitingStreams()))
+
+
 @pytest.fixture
 async def sender(table: TableSettings) -> AsyncIterator[Process]:
-    process = Process(DynamoNodeBus(build_client(table), QUICK, WaitingStreams()))
+    process = build_process(table)
     await process.start("a")
     yield process
     await process.leave()
@@ -32,7 +42,10 @@ async def sender(table: TableSettings) -> AsyncIterator[Process]:
 
 @pytest.fixture
 async def receiver(table: TableSettings, sender: Process) -> AsyncIterator[Process]:
-    process = Process(DynamoNodeBus(build_client(table), QUICK, WaitingStreams()))
+    """A process whose node `b` polls often."""
+    process = build_process(table)
+    bus: Any = process.bus
+    bus._waiting.hold(KEY, STREAM, "b")
     await process.start("b")
     yield process
     await process.leave()
@@ -142,15 +155,19 @@ async def test_a_message_that_no_inbox_can_hold_is_refused(
     assert await is_empty(receiver)
 
 
-async def test_a_message_to_a_node_that_was_declared_dead_leaves_nothing(sender: Process, receiver: Process) -> None:
-    await receiver.kill("b")
+async def test_a_message_to_a_node_that_was_declared_dead_leaves_nothing(table: TableSettings) -> None:
+    one, other = build_process(table, QUICK), build_process(table, QUICK)
+    await one.start("a")
+    await other.start("b")
+    await other.kill("b")
 
     async def is_refused() -> bool:
-        return not await sender.bus.send("b", Closed(KEY))
+        return not await one.bus.send("b", Closed(KEY))
 
     await eventually(is_refused)
-    assert not await sender.bus.send("b", LONG)
-    await eventually(lambda: is_empty(sender))
+    assert not await one.bus.send("b", LONG)
+    await eventually(lambda: is_empty(one))
+    await one.leave()
 
 
 @pytest.mark.parametrize("message", [Doubted(KEY, STREAM, 1, "a"), Superseded(KEY, STREAM, 2, "a")])
@@ -161,3 +178,15 @@ async def test_who_expects_a_reply_polls_often(
     assert not store.inbox._is_waiting()
     assert await sender.bus.send("b", message)
     assert store.inbox._is_waiting()
+
+
+async def test_a_stream_that_another_thread_adds_wakes_the_node(table: TableSettings, sender: Process) -> None:
+    slow = build_process(table)
+    bus: Any = slow.bus
+    await slow.start("b")
+    try:
+        assert await sender.bus.send("b", Closed(KEY))
+        await asyncio.to_thread(bus._waiting.hold, KEY, STREAM, "b")
+        await slow.receives("b", Closed(KEY))
+    finally:
+        await slow.leave()

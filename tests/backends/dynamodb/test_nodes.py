@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -14,6 +15,9 @@ from mcp_transport.backends.dynamodb.waiting import WaitingStreams
 from mcp_transport.backends.dynamodb.writes import Put
 from tests.backends.contract_nodes import QUICK, NodeContract, Process
 from tests.support.dynamodb.backend import build_client
+from tests.support.dynamodb.permanent import refuse_permanent_items
+
+_numbers = itertools.count()
 
 
 class TestDynamoNodes(NodeContract):
@@ -28,12 +32,12 @@ class TestDynamoNodes(NodeContract):
         yield build_one
         for process in processes:
             await process.leave()
+        refuse_permanent_items(table)
 
     async def put_message(self, process: Process, node: str, raw: bytes) -> None:
         bus: Any = process.bus
-        items = await bus._client.query(f"inbox#{node}")
-        await bus._client.write(Put({"pk": f"inbox#{node}", "sk": f"0-{len(items)}", "body": raw}))
+        await bus._client.write(Put({"pk": f"inbox#{node}", "sk": f"0-{next(_numbers):03}", "body": raw, "ttl": 1}))
 
     async def put_in_journal(self, process: Process, node: str, entry: str) -> None:
         bus: Any = process.bus
-        await bus._client.write(Put({**Address(f"journal#{node}", entry)._asdict()}))
+        await bus._client.write(Put({**Address(f"journal#{node}", entry)._asdict(), "ttl": 1}))

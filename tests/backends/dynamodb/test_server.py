@@ -36,10 +36,10 @@ async def test_failing_transactions_lose_no_other_write(table: TableSettings) ->
 
 async def test_a_failing_transaction_takes_back_an_update(table: TableSettings) -> None:
     client, counter = build_client(table), Address("counter", "#")
-    await client.write(Add(counter, "n", 5))
+    await client.write(Add(counter, "n", 5, 9))
     with pytest.raises(Conflict) as refused:
         await client.transact(
-            [Add(counter, "n", 1), Add(Address("new", "#"), "n", 1), Put({"pk": "p", "sk": "#"}, 7)]
+            [Add(counter, "n", 1), Add(Address("new", "#"), "n", 1, 9), Put({"pk": "p", "sk": "#"}, 7)]
         )
     assert refused.value.positions == (2,)
     assert await client.get(counter) == {"pk": "counter", "sk": "#", "n": 5}

@@ -1,12 +1,12 @@
-"""The budget of the DynamoDB backend: read and write units of each operation, from which the cost in docs follows.
-
-Run with `-s` to see the table.
-"""
+"""The budget of the DynamoDB backend: read and write units of each operation, as its documentation has them."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator
+import re
+from collections.abc import Awaitable
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from tests.support.backends import ANN, KEY, HandClock, ended, in_flight, sessio
 from tests.support.dynamodb.backend import build, client_of
 from tests.support.dynamodb.meter import Meter
 from tests.support.dynamodb.server import DynamoServer
+from tests.support.requirements import ROOT
 
 STREAM = "71800074d18fa3bd"
 RESULT = Event(
@@ -28,31 +29,41 @@ RESULT = Event(
 )
 PROGRESS = b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":0.5}}'
 
-Rows = dict[str, str]
+DOCUMENT = ROOT / "docs/howto/dynamodb.md"
+# | operation | read units | write units | dollars for a million |
+ROW = re.compile(r"^\| ([^|]+?) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", re.MULTILINE)
+DOLLARS_PER_READ, DOLLARS_PER_WRITE = 0.125, 0.625
+"""For a million units, on demand, in us-east-1."""
 
 
-@pytest.fixture(scope="module")
-def rows() -> Iterator[Rows]:
-    rows = Rows()
-    yield rows
-    print("\n" + "\n".join(f"{operation:50} {units}" for operation, units in rows.items()))
+@cache
+def documented() -> dict[str, tuple[float, float, float]]:
+    """Return the documentation's table: what each operation costs."""
+    rows = ROW.findall(DOCUMENT.read_text())
+    assert len(rows) > 10
+    return {operation: (float(reads), float(writes), float(dollars)) for operation, reads, writes, dollars in rows}
 
 
 class Budget:
-    """Measures operations of one process, and compares them with what they may cost."""
+    """Measures operations of one process, and compares them with what the documentation says that they cost."""
 
-    def __init__(self, meter: Meter, rows: Rows) -> None:
-        self._meter, self._rows = meter, rows
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
 
-    async def row(self, operation: str, *work: Awaitable[Any], reads: float, writes: float) -> Any:
-        """Record the units of some work in a row; return the result of the last."""
-        result, total = None, (0.0, 0.0)
+    async def row(self, operation: str, *work: Awaitable[Any]) -> Any:
+        """Measure some work, which is a row of the table; return the result of the last."""
+        result, reads, writes = None, 0.0, 0.0
         for step in work:
             result, units = await self._meter.of(step)
-            total = total[0] + units.reads, total[1] + units.writes
-        self._rows[operation] = f"{total[0]:5.1f} RRU {total[1]:5.1f} WRU"
-        assert total == (reads, writes), operation
+            reads, writes = reads + units.reads, writes + units.writes
+        assert (reads, writes) == documented()[operation][:2], f"{operation} costs {reads} reads, {writes} writes"
         return result
+
+
+def test_every_row_is_measured_and_priced() -> None:
+    assert Path(__file__).read_text().count("await budget." + "row(") == len(documented())
+    for operation, (reads, writes, dollars) in documented().items():
+        assert dollars == pytest.approx(reads * DOLLARS_PER_READ + writes * DOLLARS_PER_WRITE, abs=0.0051), operation
 
 
 @pytest.fixture
@@ -69,8 +80,8 @@ async def backend(table: TableSettings, clock: HandClock) -> Backend:
 
 
 @pytest.fixture
-def budget(dynamo: DynamoServer, backend: Backend, rows: Rows) -> Budget:
-    return Budget(Meter(dynamo.url, client_of(backend)), rows)
+def budget(dynamo: DynamoServer, backend: Backend) -> Budget:
+    return Budget(Meter(dynamo.url, client_of(backend)))
 
 
 def _session(clock: HandClock, key: str = KEY) -> Any:
@@ -92,60 +103,70 @@ def _session(clock: HandClock, key: str = KEY) -> Any:
 async def test_initialize(backend: Backend, budget: Budget, clock: HandClock) -> None:
     key = session_key("another")
     opened = backend.sessions.open(_session(clock, key))
-    await budget.row("initialize", opened, reads=0, writes=8)
+    await budget.row("`initialize`", opened)
     clock.advance(1)
     entered = backend.sessions.enter(key, ANN, "n1")
     update = backend.sessions.update(key, initialized=True)
-    await budget.row("notifications/initialized", entered, update, reads=1, writes=2)
+    await budget.row("`notifications/initialized`", entered, update)
 
 
 async def test_a_call(backend: Backend, budget: Budget) -> None:
     entered = backend.sessions.enter(KEY, ANN, "n1", [in_flight(1, stream=STREAM)])
     left = backend.sessions.leave(KEY, ended(1), stream=STREAM)
-    await budget.row("tools/call, answered with JSON", entered, left, reads=1, writes=3)
+    await budget.row("`tools/call`, answered with JSON", entered, left)
 
 
 async def test_a_call_with_events(backend: Backend, budget: Budget) -> None:
     entered = backend.sessions.enter(KEY, ANN, "n1", [in_flight(1, stream=STREAM)])
     log = backend.streams
     appended = log.append(KEY, STREAM, [RESULT], writer="n1", holder="n1", leaving=ended(1))
-    await budget.row("tools/call, answered with an event", entered, appended, reads=3, writes=5)
+    await budget.row("`tools/call`, answered with an event", entered, appended)
 
 
 async def test_an_event(backend: Backend, budget: Budget) -> None:
     await backend.sessions.enter(KEY, ANN, "n1", [in_flight(1, stream=STREAM)])
     await backend.streams.append(KEY, STREAM, [Event(1, PROGRESS)], writer="n1", holder="n1")
     work = backend.streams.append(KEY, STREAM, [Event(2, PROGRESS)], writer="n1", holder="n1")
-    await budget.row("an event of a running call", work, reads=1, writes=2)
+    await budget.row("one more event of a running call", work)
     read = backend.streams.read(KEY, STREAM, 1)
-    await budget.row("events read by a node that holds the stream", read, reads=3, writes=0)
+    await budget.row("events read by a node that holds the stream", read)
 
 
 async def test_a_get_stream(backend: Backend, budget: Budget, clock: HandClock) -> None:
-    await budget.row("GET opened", backend.streams.attach(KEY, ANN, "g", None, "n1"), reads=1, writes=3)
-    await budget.row("a message of a GET stream", backend.streams.emit(KEY, PROGRESS), reads=1, writes=4)
-    await budget.row("GET delivery marked", backend.streams.checkpoint(KEY, "g", 1), reads=0, writes=1)
+    await budget.row("`GET` opened", backend.streams.attach(KEY, ANN, "g", None, "n1"))
+    await budget.row("a message of a `GET` stream", backend.streams.emit(KEY, PROGRESS))
+    await budget.row("its delivery recorded", backend.streams.checkpoint(KEY, "g", 1))
     clock.advance(25)
-    await budget.row("keep-alive of a stream", backend.sessions.touch(KEY, "g"), reads=1, writes=0)
+    await budget.row("a keep-alive of a stream", backend.sessions.touch(KEY, "g"))
     clock.advance(25)
-    await budget.row("keep-alive that extends the session", backend.sessions.touch(KEY, "g"), reads=0, writes=1)
+    await budget.row("a keep-alive that extends the session", backend.sessions.touch(KEY, "g"))
 
 
 async def test_a_cancellation(backend: Backend, budget: Budget) -> None:
     await backend.sessions.enter(KEY, ANN, "n1", [in_flight(1, stream=STREAM)])
-    await budget.row("a cancellation", backend.sessions.cancel(KEY, ANN, 1), reads=1, writes=0)
+    await budget.row("a cancellation", backend.sessions.cancel(KEY, ANN, 1))
 
 
 async def test_a_session_is_closed(backend: Backend, budget: Budget) -> None:
-    await budget.row("DELETE", backend.sessions.close(KEY, ANN), reads=1, writes=9)
+    await budget.row("`DELETE`", backend.sessions.close(KEY, ANN))
 
 
 async def test_a_take_over(backend: Backend, budget: Budget) -> None:
     await backend.sessions.enter(KEY, ANN, "n1", [in_flight(1, stream=STREAM)])
-    claimed = await budget.row(
-        "a stream is claimed", backend.streams.claim(KEY, STREAM, "n1", "n1"), reads=2, writes=3
-    )
+    claimed = await budget.row("a stream claimed from a dead node", backend.streams.claim(KEY, STREAM, "n1", "n1"))
     assert claimed is not None
     lost = Event(claimed.next, RESULT.payload, terminal=True)
     work = backend.streams.append(KEY, STREAM, [lost], writer="n1", leaving=ended(1, ending=Ending.LOST))
-    await budget.row("its call is ended", work, reads=1, writes=4)
+    await budget.row("the end of its call", work)
+
+
+async def test_an_idle_node(backend: Backend, dynamo: DynamoServer) -> None:
+    """One heartbeat in three of the lease, and what follows it."""
+    await backend.bus.start("0123456789abcdef", lambda message: None)
+    bus: Any = backend.bus
+    [member] = bus._members.values()
+    budget = Budget(Meter(dynamo.url, bus._client))
+    for task in (member._inbox_task, member._check_task):
+        await task.stop()
+    await budget.row("a heartbeat of a node", member._heartbeat(), member._check_nodes())
+    await backend.bus.stop("0123456789abcdef")

@@ -165,7 +165,7 @@ def test_each_message_that_was_sent_arrives_once(seed: int) -> None:
                         table.is_away = False
 
             await asyncio.gather(disturb(), *map(send, range(60)))
-            await asyncio.sleep(20)
+            await asyncio.sleep(70)
             arrived = Counter(
                 message
                 for name, process in processes.items()

@@ -113,10 +113,9 @@ def ca_of(started: RedisServer) -> Path:
 
 
 async def test_a_command_may_block_longer_than_an_answer_may_take(server: RedisServer) -> None:
-    cache = django(server.url, password="secret", socket_timeout=0.2)
-    async with client(cache, blocking=0.5) as connected:
-        assert await connected.blpop("nothing", timeout=0.5) is None
-    async with client(cache) as connected:
+    async with client(django(server.url, password="secret", socket_timeout=1), blocking=1.5) as connected:
+        assert await connected.blpop("nothing", timeout=1.5) is None
+    async with client(django(server.url, password="secret", socket_timeout=0.2)) as connected:
         with pytest.raises(redis.exceptions.TimeoutError):
             await connected.blpop("nothing", timeout=0.5)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,13 @@ import pytest
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.backends.dynamodb.client import TableSettings
+from mcp_transport.backends.dynamodb.items import EXPIRES, expiry
+from mcp_transport.backends.dynamodb.session_record import record_address
+from mcp_transport.backends.dynamodb.stream_state import stream_address, stream_kind
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import session_key
 from tests.support.cluster.store import Store
-from tests.support.dynamodb.backend import admin, build, make_table
+from tests.support.dynamodb.backend import admin, build, client_of, make_table
 from tests.support.dynamodb.permanent import refuse_permanent_items
 from tests.support.dynamodb.server import VARIABLES, DynamoServer
 
@@ -66,15 +71,14 @@ class DynamoStore(Store):
         return [str(request.request_id) for request in requests]
 
     def stream(self, session_id: str, name: str) -> dict[str, Any]:
-        records = _wait(lambda: self._backend.streams.stream_records(session_key(session_id)))
-        found = {record.name: record for record in records}.get(name)
-        if found is None:
-            return {}
-        state = self._item(f"session#{session_key(session_id)}", f"stream#{name}")
-        return {"holder": found.holder, "writer": found.writer, **state}
+        item = _wait(lambda: client_of(self._backend).get(stream_address(session_key(session_id), name)))
+        return asdict(stream_kind.decode(item)) if item is not None else {}
 
     def has_session(self, session_id: str) -> bool:
-        return _wait(lambda: self._backend.sessions.get(session_key(session_id))) is not None
+        client = client_of(self._backend)
+        item = _wait(lambda: client.get(record_address(session_key(session_id))))
+        # By what its node has written: the policy of this process may be another one.
+        return item is not None and client.now() < item[EXPIRES] - expiry(0)[EXPIRES] + 1
 
     def is_noted(self, session_id: str) -> bool:
         key = session_key(session_id)
@@ -85,16 +89,12 @@ class DynamoStore(Store):
     def leases(self) -> int:
         return len(_wait(lambda: self._backend.bus.nodes()))
 
+    def now(self) -> float:
+        return time.time()  # moto runs on this machine
+
     @cached_property
     def _backend(self) -> Backend:
         return build(self.table, Policy())
-
-    def _item(self, pk: str, sk: str) -> dict[str, Any]:
-        answer = admin(self.server.url).get_item(
-            TableName=self.table.table, Key={"pk": {"S": pk}, "sk": {"S": sk}}, ConsistentRead=True
-        )
-        item = answer.get("Item", {})
-        return {name: int(value["N"]) for name, value in item.items() if "N" in value}
 
 
 def _wait(ask: Callable[[], Coroutine[Any, Any, Any]]) -> Any:

@@ -68,6 +68,10 @@ class Store(ABC):
     def leases(self) -> int:
         """Return how many nodes have a lease."""
 
+    @abstractmethod
+    def now(self) -> float:
+        """Return the time of the server, in seconds since the epoch."""
+
 
 class RedisStore(Store):
     """A Redis."""
@@ -105,6 +109,10 @@ class RedisStore(Store):
 
     def leases(self) -> int:
         return int(min(len(self.server.ask("KEYS", "mcp:*:lease")), self.server.ask("ZCARD", "mcp:nodes")))
+
+    def now(self) -> float:
+        seconds, microseconds = self.server.ask("TIME")
+        return int(seconds) + int(microseconds) / 1_000_000
 
 
 def choose_store(name: str | None = None, *, redis: RedisServer | None = None, folder: Path | None = None) -> Store:

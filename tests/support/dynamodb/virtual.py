@@ -17,6 +17,8 @@ _Items = dict[tuple[str, str], dict[str, Any]]
 
 MAX_DELAY = 0.05
 MAX_STALE = 1.0
+RESENT = 0.1
+"""How often a write without a condition reaches the table again, since the answer to the first attempt was lost."""
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -113,7 +115,11 @@ class VirtualClient(DynamoClient):
 
     def _handle_put_item(self, parameters: dict[str, Any]) -> Any:
         self._check(_key(parameters["Item"]), parameters)
-        self.virtual.write({_key(parameters["Item"]): parameters["Item"]})
+        change = {_key(parameters["Item"]): parameters["Item"]}
+        self.virtual.write(change)
+        if "ConditionExpression" not in parameters and self.virtual.random.random() < RESENT:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self.virtual.random.uniform(0, 2), self.virtual.write, change)
         return {}
 
     def _handle_delete_item(self, parameters: dict[str, Any]) -> Any:
