@@ -188,7 +188,7 @@ def artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # In a bare Python: no packages of its own (-S), no variables and no folder of the caller (-I).
 SERVE = """
-import json, os, sys, time
+import json, os, sys
 sys.path.insert(0, sys.argv[1])
 os.environ["DJANGO_SETTINGS_MODULE"] = "mcpsite.settings"
 import django
@@ -202,9 +202,7 @@ User.objects.create_user("ann")
 with open("token", "w") as file:
     call_command("mcp_tokens", "create", "ann", stdout=file, stderr=sys.stderr)
 token = open("token").read().strip()
-began = time.perf_counter()
 from mcpsite.lambda_handler import handler
-started = time.perf_counter() - began
 
 def post(body, **headers):
     own = {"content-type": "application/json", "accept": "application/json, text/event-stream",
@@ -230,7 +228,7 @@ listed = post({"jsonrpc": "2.0", "id": 2, "method": "tools/list"},
               **{"mcp-session-id": session, "mcp-protocol-version": "2025-11-25"})
 files = [(name, vars(module).get("__file__") or "") for name, module in [*sys.modules.items()]]
 outside = [name for name, file in files if "site-packages" in file or "dist-packages" in file]
-print(json.dumps({"modern": modern, "opened": opened, "listed": listed, "outside": outside, "started": started}))
+print(json.dumps({"modern": modern, "opened": opened, "listed": listed, "outside": outside}))
 """
 
 
