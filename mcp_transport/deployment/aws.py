@@ -16,7 +16,16 @@ from mcp_transport.deployment.cron import aws_expression
 from mcp_transport.deployment.options import Deployment, Files
 from mcp_transport.deployment.rendering import render
 
-__all__ = ["BALANCER_IDLE", "FARGATE_STOP", "HEALTH", "PORT", "ecs_files", "lambda_files", "multiregion_files"]
+__all__ = [
+    "BALANCER_IDLE",
+    "FARGATE_STOP",
+    "HEALTH",
+    "PORT",
+    "balancer_idle",
+    "ecs_files",
+    "lambda_files",
+    "multiregion_files",
+]
 
 PORT: Final = 8080
 """The port of the tasks: the command line of the server comes from the task definition, not from the image."""
@@ -70,7 +79,7 @@ def ecs_files(deployment: Deployment) -> Files:
         **_table(deployment),
         "health": HEALTH,
         "port": PORT,
-        "idle_timeout": max(BALANCER_IDLE, math.ceil(2 * deployment.policy.keepalive)),
+        "idle_timeout": balancer_idle(deployment),
         "stop_timeout": min(FARGATE_STOP, deployment.server_timeout + 5),
         "command": server.command(deployment, port=str(PORT)),
         "secrets": _secrets(deployment),
@@ -111,6 +120,11 @@ def lambda_files(deployment: Deployment) -> Files:
     }
     ignored = render("docker/Dockerfile.dockerignore", deployment)
     return {**_rendered(deployment, "lambda", _LAMBDA, context), "streaming/Dockerfile.dockerignore": ignored}
+
+
+def balancer_idle(deployment: Deployment) -> int:
+    """Return the idle timeout of an Application Load Balancer in seconds: longer than between two comments."""
+    return max(BALANCER_IDLE, math.ceil(2 * deployment.policy.keepalive))
 
 
 def _rendered(deployment: Deployment, folder: str, names: Sequence[str], context: Mapping[str, Any]) -> Files:
