@@ -117,6 +117,7 @@ class LambdaHandler:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await endpoint.backend.sessions.disconnect()
                 await endpoint.backend.sessions.ping()
+                await endpoint.backend.bus.last_broadcast()  # which may have a client of its own
 
     async def _finish(self, end: float, threads: int) -> None:
         """Finish what the request has left to do, as far as the time of the function allows it."""
