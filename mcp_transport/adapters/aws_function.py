@@ -24,6 +24,7 @@ from mcp_transport.adapters.aws_events import Incoming
 from mcp_transport.bootstrap import ERROR_REPLY
 from mcp_transport.engine.codec import decode
 from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.engine.freezing import end_calls, leave
 from mcp_transport.engine.reply import error_reply
 from mcp_transport.exceptions import BackendError, ClientDisconnected, ProtocolError
 from mcp_transport.protocol.errors import INTERNAL_ERROR
@@ -127,7 +128,7 @@ class LambdaHandler:
         try:
             async with asyncio.timeout(min(_FINISH_SECONDS, left - _reserved(left) / 2)):
                 if (node := self._endpoint.pool.running_node) is not None:
-                    await node.leave()
+                    await leave(node)
                 await signals.received()
             async with asyncio.timeout(min(_THREAD_SECONDS, end - self._loop.time())):
                 # A thread of an earlier call that never ends is not waited for.
@@ -198,7 +199,7 @@ def _reserved(seconds: float) -> float:
 
 def _end_calls(endpoint: Endpoint) -> None:
     if (node := endpoint.pool.running_node) is not None:
-        node.end_calls(_OUT_OF_TIME)
+        end_calls(node, _OUT_OF_TIME)
 
 
 async def _chunks(body: bytes) -> AsyncIterator[bytes]:
