@@ -102,12 +102,11 @@ class LambdaHandler:
         await prewarm.call_once()
 
     async def _handle(self, incoming: Incoming, remaining: float) -> Reply:
-        seconds, threads = self._seconds(incoming, remaining), borrowed_threads()
-        end = self._loop.time() + seconds
+        end, threads = self._loop.time() + self._seconds(incoming, remaining), borrowed_threads()
         if self._endpoint is not None and abs(time.time() - self._last_event) > _IDLE_SECONDS:
             await self._connect(self._endpoint)
         try:
-            return await self._reply(incoming, seconds)
+            return await self._reply(incoming, end)
         finally:
             await self._finish(end, threads)
             self._last_event = time.time()
@@ -138,30 +137,32 @@ class LambdaHandler:
             logger.warning("a function is frozen with work that did not end in its time")
         except BackendError as error:
             logger.warning("what a request has written behind may be lost: %s", error)
+        except Exception:  # the response is known, and must be returned
+            logger.exception("a request could not be finished")
 
     # -- one request ---------------------------------------------------------------------------------
 
-    async def _reply(self, incoming: Incoming, seconds: float) -> Reply:
+    async def _reply(self, incoming: Incoming, end: float) -> Reply:
         if self._endpoint is None:
             return ERROR_REPLY
         request = incoming.request
         if request.path.rstrip("/") == self._path:
-            return await self._serve(self._endpoint, incoming, seconds)
+            return await self._serve(self._endpoint, incoming, end)
         if (report := await health.report(request.path)) is not None:
             status, body = report
             return Reply(status=status, headers=_JSON, body=json.dumps(body).encode())
         return well_known.metadata(request.method, request.path) or _unserved(request)
 
-    async def _serve(self, endpoint: Endpoint, incoming: Incoming, seconds: float) -> Reply:
+    async def _serve(self, endpoint: Endpoint, incoming: Incoming, end: float) -> Reply:
         """Answer a request to the endpoint, or say in time that no answer comes."""
         if incoming.prefix:
             set_script_prefix(incoming.prefix)  # for `reverse` in tools
         request = incoming.request
         request.peer = endpoint.client_address(request.peer, request.headers)
-        reserved = _reserved(seconds)
-        timer = self._loop.call_later(seconds - reserved, _end_calls, endpoint)
+        reserved = _reserved(end - self._loop.time())
+        timer = self._loop.call_at(end - reserved, _end_calls, endpoint)
         try:
-            async with asyncio.timeout(seconds - reserved / 2):
+            async with asyncio.timeout_at(end - reserved / 2):
                 reply = await endpoint.handle(request, _chunks(incoming.body))
         except TimeoutError:
             problem = f"{_OUT_OF_TIME} before there was an answer; check the effects of the request before you retry"

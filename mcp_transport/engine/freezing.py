@@ -34,8 +34,10 @@ async def leave(node: Node) -> None:
     if node.rates is not None:
         await node.rates.flush()
     if node.has_entered_session:
+        try:
+            # First, so that no other node finds requests of a node without a lease.
+            await node.backend.sessions.flush()
+        finally:
+            node.has_joined = False
+            await node.backend.bus.stop(node.id)
         node.has_entered_session = False
-        # First, so that no other node finds requests of a node without a lease.
-        await node.backend.sessions.flush()
-        node.has_joined = False
-        await node.backend.bus.stop(node.id)
