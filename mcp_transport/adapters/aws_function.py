@@ -24,6 +24,7 @@ from mcp_transport.adapters.aws_events import Incoming
 from mcp_transport.bootstrap import ERROR_REPLY
 from mcp_transport.engine.codec import decode
 from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.engine.freezing import end_calls, leave
 from mcp_transport.engine.reply import error_reply
 from mcp_transport.exceptions import BackendError, ClientDisconnected, ProtocolError
 from mcp_transport.protocol.errors import INTERNAL_ERROR
@@ -101,12 +102,11 @@ class LambdaHandler:
         await prewarm.call_once()
 
     async def _handle(self, incoming: Incoming, remaining: float) -> Reply:
-        seconds, threads = self._seconds(incoming, remaining), borrowed_threads()
-        end = self._loop.time() + seconds
+        end, threads = self._loop.time() + self._seconds(incoming, remaining), borrowed_threads()
         if self._endpoint is not None and abs(time.time() - self._last_event) > _IDLE_SECONDS:
             await self._connect(self._endpoint)
         try:
-            return await self._reply(incoming, seconds)
+            return await self._reply(incoming, end)
         finally:
             await self._finish(end, threads)
             self._last_event = time.time()
@@ -117,6 +117,7 @@ class LambdaHandler:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await endpoint.backend.sessions.disconnect()
                 await endpoint.backend.sessions.ping()
+                await endpoint.backend.bus.last_broadcast()  # which may have a client of its own
 
     async def _finish(self, end: float, threads: int) -> None:
         """Finish what the request has left to do, as far as the time of the function allows it."""
@@ -126,7 +127,7 @@ class LambdaHandler:
         try:
             async with asyncio.timeout(min(_FINISH_SECONDS, left - _reserved(left) / 2)):
                 if (node := self._endpoint.pool.running_node) is not None:
-                    await node.leave()
+                    await leave(node)
                 await signals.received()
             async with asyncio.timeout(min(_THREAD_SECONDS, end - self._loop.time())):
                 # A thread of an earlier call that never ends is not waited for.
@@ -136,30 +137,32 @@ class LambdaHandler:
             logger.warning("a function is frozen with work that did not end in its time")
         except BackendError as error:
             logger.warning("what a request has written behind may be lost: %s", error)
+        except Exception:  # the response is known, and must be returned
+            logger.exception("a request could not be finished")
 
     # -- one request ---------------------------------------------------------------------------------
 
-    async def _reply(self, incoming: Incoming, seconds: float) -> Reply:
+    async def _reply(self, incoming: Incoming, end: float) -> Reply:
         if self._endpoint is None:
             return ERROR_REPLY
         request = incoming.request
         if request.path.rstrip("/") == self._path:
-            return await self._serve(self._endpoint, incoming, seconds)
+            return await self._serve(self._endpoint, incoming, end)
         if (report := await health.report(request.path)) is not None:
             status, body = report
             return Reply(status=status, headers=_JSON, body=json.dumps(body).encode())
         return well_known.metadata(request.method, request.path) or _unserved(request)
 
-    async def _serve(self, endpoint: Endpoint, incoming: Incoming, seconds: float) -> Reply:
+    async def _serve(self, endpoint: Endpoint, incoming: Incoming, end: float) -> Reply:
         """Answer a request to the endpoint, or say in time that no answer comes."""
         if incoming.prefix:
             set_script_prefix(incoming.prefix)  # for `reverse` in tools
         request = incoming.request
         request.peer = endpoint.client_address(request.peer, request.headers)
-        reserved = _reserved(seconds)
-        timer = self._loop.call_later(seconds - reserved, _end_calls, endpoint)
+        reserved = _reserved(end - self._loop.time())
+        timer = self._loop.call_at(end - reserved, _end_calls, endpoint)
         try:
-            async with asyncio.timeout(seconds - reserved / 2):
+            async with asyncio.timeout_at(end - reserved / 2):
                 reply = await endpoint.handle(request, _chunks(incoming.body))
         except TimeoutError:
             problem = f"{_OUT_OF_TIME} before there was an answer; check the effects of the request before you retry"
@@ -197,7 +200,7 @@ def _reserved(seconds: float) -> float:
 
 def _end_calls(endpoint: Endpoint) -> None:
     if (node := endpoint.pool.running_node) is not None:
-        node.end_calls(_OUT_OF_TIME)
+        end_calls(node, _OUT_OF_TIME)
 
 
 async def _chunks(body: bytes) -> AsyncIterator[bytes]:

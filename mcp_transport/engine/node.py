@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import random
 import secrets
 from collections import deque
@@ -131,8 +130,8 @@ class Node(NodeContext):
         self.is_draining = False
         self._lost_nodes: deque[str] = deque(maxlen=100)
         self.has_joined, self._joining = False, asyncio.Lock()
-        self.freezes = False
-        """Does the process run only while it serves a request? Then the node joins the others for single requests."""
+        self.freezes = self.has_entered_session = False
+        """Does the process run only while it serves a request? See `engine.freezing`."""
         self._loop = asyncio.get_running_loop()
         self._lifespan: Lifespan | None = None
 
@@ -157,19 +156,6 @@ class Node(NodeContext):
                 await self.backend.bus.start(self.id, self._receive_anywhere, self._measure)
                 self.has_joined = True
                 logger.debug("node %s joined", self.id)
-
-    async def leave(self) -> None:
-        """Finish what runs behind the last request, and leave the other nodes until the next one joins them again.
-
-        Raises: BackendError, what was to be written is not, or not in whole.
-        """
-        await self.tasks.wait_idle(math.inf)
-        if self.rates is not None:
-            await self.rates.flush()
-        # First, so that no other node finds requests of a node without a lease.
-        await self.backend.sessions.flush()
-        self.has_joined = False
-        await self.backend.bus.stop(self.id)
 
     async def drain(self, *, report: bool = True) -> None:
         """Send clients to other nodes: fail readiness, end listen and GET streams, but still serve new requests."""
@@ -219,11 +205,6 @@ class Node(NodeContext):
     def _abandon_calls(self) -> None:
         for call in self.registry.running:
             call.abandon_at_stop()
-
-    def end_calls(self, reason: str) -> None:
-        """End all calls with an error that gives the `reason`, because they can run no longer."""
-        for call in self.registry.running:
-            call.abandon(reason, ClusterEvent.ABANDONED)
 
     def _is_busy(self) -> bool:
         """Return whether requests are being admitted, run, answered or logged."""

@@ -125,6 +125,23 @@ async def test_receivers_of_signals_have_got_the_event_when_the_response_is_retu
         tool_called.disconnect(receive)
 
 
+@pytest.mark.parametrize("error", [BackendError("the store is away"), RuntimeError("a fault")])
+async def test_response_is_returned_although_what_is_written_behind_is_not(
+    function: Invoked, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    session = await open_session(function)
+
+    async def fail() -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(endpoint().backend.sessions, "flush", fail)
+        assert await text(function, session.call("echo", text="x")) == "x"
+    assert str(error) in caplog.text
+    assert await left(function) == {}
+    assert await text(function, session.call("echo", text="y")) == "y"
+
+
 async def test_connections_to_the_store_are_new_after_a_long_sleep(
     function: Invoked, monkeypatch: pytest.MonkeyPatch
 ) -> None:

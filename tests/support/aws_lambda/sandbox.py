@@ -6,8 +6,8 @@ import json
 import os
 import queue
 import signal
-import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from tests.support.aws_lambda.events import DOORS, Event, answer
 from tests.support.http.request import Request
-from tests.support.processes import LOOPBACK, ROOT, TICK_SECONDS
+from tests.support.processes import LOOPBACK, ROOT, TICK_SECONDS, start_program
 
 
 class Sandbox:
@@ -25,28 +25,30 @@ class Sandbox:
 
     def __init__(self, settings: str, variables: Mapping[str, str] | None = None) -> None:
         self._environment = {**os.environ, "DJANGO_SETTINGS_MODULE": settings, **(variables or {})}
-        self.init_seconds = 0.0
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed at the end)
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.aws_lambda.runtime"],
-            cwd=ROOT,
-            env=self._environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        (events, its_events), (its_answers, answers) = os.pipe(), os.pipe()
+        command = [sys.executable, "-m", "tests.support.aws_lambda.runtime", str(events), str(answers)]
+        try:
+            self._process = start_program(command, ROOT, self._environment, self._log, (events, answers))
+        finally:
+            os.close(events)
+            os.close(answers)
+        self._events, self._answers = os.fdopen(its_events, "w"), os.fdopen(its_answers)
         return self
 
     def ready(self) -> Self:
         """Wait until the handler is made; before the first event."""
-        self.init_seconds = float(self._line())
+        self._line()
         return self
 
     def __exit__(self, *details: object) -> None:
         self.thaw()
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        for file in (self._events, self._answers, self._log):
+            file.close()
 
     def invoke(self, event: Event, seconds: float = 900.0) -> Event:
         """Return the response to an event; the function may run for so many seconds."""
@@ -55,8 +57,7 @@ class Sandbox:
 
     def send(self, event: Event, seconds: float = 900.0) -> None:
         """Start an invocation; `receive` must follow."""
-        assert self._process.stdin is not None
-        print(json.dumps([event, seconds]), file=self._process.stdin, flush=True)
+        print(json.dumps([event, seconds]), file=self._events, flush=True)
 
     def receive(self) -> Event:
         """Return the response to the event that was sent."""
@@ -64,9 +65,9 @@ class Sandbox:
         return response
 
     def _line(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the sandbox has ended"
+        if not (line := self._answers.readline()):
+            self._log.seek(0)
+            raise AssertionError(f"the sandbox has ended: {self._log.read().decode(errors='replace')}")
         return line
 
     def freeze(self) -> None:
