@@ -9,6 +9,7 @@
 #   make coverage                            measure which branches the tests take, and hold the floors
 #   make test VENV=.venv-6.1 PYTHON=python3.13 DJANGO=6.1    ... on another Python and Django
 #   make test-slow                           build and run the generated container image, for minutes
+#   make test-aws                            synthesise and pack what is generated for AWS, with tools from npm
 #   make test-projects                       grown projects with each Django behind each server, for an hour
 #   make test-dynamodb                       the tests of several processes with their sessions in DynamoDB, for minutes
 #   make test-packaging                      build the wheel, install it into empty environments, try it there
@@ -17,6 +18,7 @@
 #   make conformance                         the official conformance suite against a server started for it
 #   make conformance-cluster                 the suite against three nodes behind nginx, sharing Redis
 #   make conformance-cluster-dynamodb        the same with their sessions in DynamoDB
+#   make conformance-lambda                  what of 2026-07-28 needs no stream, through a function of AWS Lambda
 #   make conformance-server [PORT=8000]      only that server
 #   make soak [SECONDS=600] [SEED=1]         kill and pause nodes and Redis under load, check what clients see
 #   make failover [RUNS=100]                 kill the node of a call, again and again, with a client of three nodes
@@ -53,8 +55,8 @@ RUNNABLE := $(VENV)/installed-to-run
 INSTALLED := $(VENV)/installed
 $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(VENV)/created $(RUNNABLE) $(INSTALLED))
 
-.PHONY: help run cluster servers browser containers databases test test-all coverage test-slow test-projects
-.PHONY: test-packaging lint security conformance conformance-cluster conformance-server
+.PHONY: help run cluster servers browser containers databases test test-all coverage test-slow test-aws test-projects
+.PHONY: test-packaging lint security conformance conformance-cluster conformance-server conformance-lambda
 .PHONY: conformance-cluster-dynamodb conformance-cluster-dynamodb-short test-dynamodb
 .PHONY: soak failover attack bench bench-quick bench-client bench-paired bench-load screenshots dist requirements clean
 
@@ -104,7 +106,7 @@ databases:
 PARALLEL := -n auto --dist worksteal
 # Tests of servers wait for half of their time, so `make test-all` has half as many workers again.
 WORKERS = $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores + (cores + 1) / 2)))
-QUICK := -m "not servers and not slow and not slow_deploy and not projects and not packaging"
+QUICK := -m "not servers and not slow and not slow_deploy and not aws_tools and not projects and not packaging"
 # In these folders everything needs servers: reading them takes seconds.
 QUICK += $(addprefix --ignore=tests/,cluster browser clients projects backends/redis auth/oauth)
 
@@ -130,6 +132,9 @@ coverage: $(INSTALLED)
 
 test-slow: $(INSTALLED) containers
 	@$(BIN)/python -m pytest -m slow_deploy tests/deploy $(PYTEST_ARGS)
+
+test-aws: $(INSTALLED)
+	@$(BIN)/python -m pytest -m aws_tools tests/deploy $(PYTEST_ARGS)
 
 test-projects: $(INSTALLED) servers databases
 	@$(BIN)/python -m tests.projects $(PYTEST_ARGS)
@@ -165,6 +170,9 @@ conformance-cluster-dynamodb: $(INSTALLED) servers
 
 conformance-cluster-dynamodb-short: $(INSTALLED) servers
 	@$(BIN)/python -m tests.conformance.run --cluster --store dynamodb --through mounted --spec 2025-11-25
+
+conformance-lambda: $(INSTALLED)
+	@$(BIN)/python -m tests.conformance.run --function
 
 conformance-server: $(INSTALLED)
 	@$(BIN)/python -m tests.conformance.serve --port $(PORT)

@@ -65,8 +65,9 @@ def _call_thread(request: HTTPRequest | None = None, principal: Principal | None
     if request is None:
         return CallThread(caller=principal.binding if principal is not None else "")
     caller = (principal or ANONYMOUS).caller(request.peer)
-    # Under WSGI the loop ends with the request.
-    return CallThread(joins=not request.streaming, memory=request.memory, caller=caller)
+    # Under WSGI the loop ends with the request, on Lambda it does not.
+    joins = not request.streaming and request.gateway is None
+    return CallThread(joins=joins, memory=request.memory, caller=caller)
 
 
 def _call_context(

@@ -50,16 +50,19 @@ class DaemonThreads:
         self, name: str, *, clean: Callable[[], None] = _do_nothing, dispose: Callable[[], None] = _do_nothing
     ) -> None:
         self.name, self.clean, self.dispose = name, clean, dispose
+        self.borrowed = 0
+        """How many threads are in use."""
         self._forget()
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
         # A forked process has none of its parent's threads, and no one releases a lock that one of them held.
-        self._lock, self._idle = threading.Lock(), list[_Worker]()
+        self._lock, self._idle, self.borrowed = threading.Lock(), list[_Worker](), 0
 
     def borrow(self) -> _Worker:
         """Return an unused thread, preferably the most recently used one, whose caches are warm."""
         with self._lock:
+            self.borrowed += 1
             worker = self._idle.pop() if self._idle else None
         worker = worker if worker is not None else _Worker(self)
         worker.clean()
@@ -68,6 +71,7 @@ class DaemonThreads:
     def give_back(self, worker: _Worker) -> None:
         """Return a thread to the pool."""
         with self._lock:
+            self.borrowed -= 1
             self._idle.append(worker)
 
     def discard(self, worker: _Worker) -> bool:

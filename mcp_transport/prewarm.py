@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -24,10 +25,13 @@ __all__ = [
     "begin",
     "begin_before_requests",
     "begin_without_loop",
+    "call_once",
     "drain_and_stop",
     "prewarm_functions",
     "unready_reason",
 ]
+
+logger = logging.getLogger(__name__)
 
 _NODE_SECONDS: Final = 60.0  # for the server's lifespan; the store has timeouts of its own
 
@@ -119,6 +123,16 @@ async def _warm(warm_up: WarmUp, has_node: bool) -> None:
 
 def _start_thread() -> None:
     """Run in a thread, which a call that comes soon finds idle."""
+
+
+async def call_once() -> None:
+    """Call the functions of PREWARM once, for a process that is warm when this ends; log what they raise."""
+    for number, function in enumerate(prewarm_functions()):
+        try:
+            async with asyncio.timeout(conf.get("PREWARM_TIMEOUT_SECONDS")):
+                await _call(function)
+        except Exception:
+            logger.exception("PREWARM[%d] failed", number)
 
 
 async def _call(function: Callable[[], Any]) -> None:

@@ -155,6 +155,13 @@ def table_policy(region: str | None, account: str, partition: str, *, creates: b
     return iam_policy(table_name(), region=region, account=account, partition=partition, creates=creates)
 
 
+def table_definition() -> dict[str, Any]:
+    """Return what CloudFormation needs of the table, besides its name."""
+    from mcp_transport.backends.dynamodb.table import DEFINITION, TIME_TO_LIVE
+
+    return {**DEFINITION, "TimeToLiveSpecification": TIME_TO_LIVE}
+
+
 def max_event_bytes() -> int | None:
     """Return the size of the largest event that the backend stores; None if it has no limit of its own."""
     if backend_name() != "dynamodb":

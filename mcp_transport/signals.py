@@ -6,6 +6,7 @@ nor break requests. The event classes can be imported from here; `mcp_transport.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import logging
 import threading
@@ -30,6 +31,7 @@ __all__ = [
     "ToolCalled",
     "access_denied",
     "collect_events",
+    "received",
     "send",
     "send_in_background",
     "session_closed",
@@ -116,6 +118,12 @@ def collect_events() -> Iterator[list[AuditEvent]]:
 def send(event: AuditEvent) -> None:
     """Send an event to its signal's receivers in this thread; their exceptions are logged."""
     _SIGNALS[type(event)].send_robust(sender=type(event), event=event)
+
+
+async def received() -> None:
+    """Wait until receivers have got all events so far, in a process that may not run on."""
+    if _worker.is_used:
+        await asyncio.wrap_future(_worker.submit(int))
 
 
 def settle(seconds: float = 5.0) -> None:

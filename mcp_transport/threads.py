@@ -24,6 +24,7 @@ from mcp_transport.executor import DaemonThreads, SerialExecutor, call_for_futur
 
 __all__ = [
     "CallThread",
+    "borrowed_threads",
     "call_function",
     "detached_from_request_thread",
     "end_request_thread",
@@ -126,6 +127,11 @@ async def call_function(function: Callable[..., Any], *arguments: Any) -> Any:
         return await function(*arguments)
     result = await in_thread(partial(function, *arguments))
     return await result if inspect.isawaitable(result) else result  # awaitable: a wrapper of a coroutine function
+
+
+def borrowed_threads() -> int:
+    """Return how many threads of calls are in use; one whose call has ended is, until its connections are closed."""
+    return _threads.borrowed
 
 
 # -- work that several calls share ------------------------------------------------------------------------

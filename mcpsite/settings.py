@@ -146,3 +146,6 @@ MCP_TRANSPORT: dict[str, Any] = {
         "and order with place_order, which asks the user before it buys anything."
     ),
 }
+# On AWS Lambda, and on ECS without Redis.
+if DYNAMODB_TABLE := os.environ.get("DYNAMODB_TABLE", ""):
+    MCP_TRANSPORT |= {"BACKEND": "dynamodb", "DYNAMODB": {"TABLE": DYNAMODB_TABLE}}

@@ -49,6 +49,12 @@ MAY_IMPORT = {
     # The one module that seals: session ids.
     "engine.session_id": (".protocol", ".domain", "cryptography", "orjson"),
     "adapters": (".protocol", ".domain", ".engine"),
+    # A function has no server that would set up the project: the handler does, and serves what `asgi.mount` does.
+    "adapters.aws_lambda": (".adapters.aws_function", ".bootstrap", ".process", "django"),
+    "adapters.aws_function": (
+        *(".protocol", ".engine", ".bootstrap", ".health", ".prewarm", ".signals"),
+        *(".threads", ".well_known", "django"),
+    ),
     # What operators see: nothing here reads or changes sessions.
     "operators.representation": (".backends.records", ".domain", ".protocol", "django"),
     # The process around the endpoint: nothing of the package, so that the engine does not know it.

@@ -24,6 +24,7 @@ AUTHENTICATORS: Final[Mapping[str, str]] = {
     "introspection": "mcp_transport.auth.introspection.IntrospectionAuthenticator",
     "token": "mcp_transport.contrib.tokens.authenticator.TokenAuthenticator",
     "drf": "mcp_transport.auth.drf.DRFAuthenticator",
+    "aws": "mcp_transport.auth.aws.AWSAuthenticator",
 }
 """The bundled authenticators, by their names in the settings."""
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from mcp_transport.deployment.options import Deployment
-from mcp_transport.deployment.targets import TARGETS, generate
+from mcp_transport.deployment.targets import TARGETS, folder, generate
 
-__all__ = ["TARGETS", "Deployment", "generate"]
+__all__ = ["TARGETS", "Deployment", "folder", "generate"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Set
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from mcp_transport.deployment import project
+from mcp_transport.deployment import aws, project
 from mcp_transport.deployment.options import Deployment
 from mcp_transport.deployment.preflight import ProjectReport
 
@@ -15,13 +15,15 @@ __all__ = ["RUNS_PROJECT", "STARTS_APPLICATION", "deployment_warnings", "needs_p
 STARTS_APPLICATION: Final = frozenset({"docker", "systemd"})
 """Targets whose files start the ASGI application."""
 
-RUNS_PROJECT: Final = frozenset({"docker", "compose", "kubernetes", "systemd"})
+RUNS_PROJECT: Final = frozenset({"docker", "compose", "kubernetes", "systemd", "aws-ecs", "aws-lambda"})
 """Targets whose files run the project."""
 
-_CONTAINERS: Final = frozenset({"docker", "compose", "kubernetes"})
+_CONTAINERS: Final = frozenset({"docker", "compose", "kubernetes", "aws-ecs", "aws-lambda"})
+_FUNCTIONS: Final = frozenset({"aws-lambda"})  # the endpoint alone, behind no proxy
 _PROXIES: Final = frozenset({"nginx", "haproxy"})
 _HIDDEN_FROM_UNITS: Final = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 (units have their own /tmp)
-_MULTI_NODE: Final = frozenset({"compose", "kubernetes", "systemd", *_PROXIES})
+_MULTI_NODE: Final = frozenset({"compose", "kubernetes", "systemd", "aws-ecs", "aws-lambda", *_PROXIES})
+_ROUTES: Final = frozenset({"compose", "kubernetes", "aws-lambda", *_PROXIES})  # have the path of the endpoint
 
 
 def needs_preflight(targets: Set[str]) -> bool:
@@ -38,15 +40,35 @@ def deployment_warnings(deployment: Deployment, output: Path, targets: Set[str])
             f"The units cannot read {hidden} (ProtectHome, PrivateTmp), and so not {deployment.directory}: move the "
             f"project, for instance to /srv/{deployment.name}, and set --directory to it."
         )
-    if "docker" in targets and not (project.root() / "requirements.txt").is_file():
+    if targets & {"docker", "aws-lambda"} and not (project.root() / "requirements.txt").is_file():
         yield (
-            f"{project.root()} has no requirements.txt, which the Dockerfile installs: list the dependencies of the "
-            "project there, with django-mcp-transport[redis]."
+            f"{project.root()} has no requirements.txt, which the Dockerfile and Lambda's build.sh install: list the "
+            "dependencies of the project there, with django-mcp-transport[redis] or [aws]."
         )
-    if targets & {"docker", "compose"} and not project.is_inside(output):
+    yield from _aws_warnings(deployment, targets)
+    if targets & {"docker", "compose", "aws-lambda"} and not project.is_inside(output):
         yield (
             f"{output.resolve()} is outside the project's folder: move the files to {project.root() / 'deploy'}, "
             "which their relative paths expect."
+        )
+
+
+def _aws_warnings(deployment: Deployment, targets: Set[str]) -> Iterator[str]:
+    if "aws-ecs" in targets and deployment.server_timeout + 5 > aws.FARGATE_STOP:
+        yield (
+            f"Fargate kills a task {aws.FARGATE_STOP} s after SIGTERM, and DRAIN_SECONDS is {deployment.drain}: "
+            f"longer calls are lost. Set it to {aws.FARGATE_STOP - 15} at most."
+        )
+    if "aws-ecs" in targets and 2 * deployment.policy.keepalive > aws.BALANCER_IDLE:
+        yield (
+            f"KEEPALIVE_SECONDS is {deployment.policy.keepalive:g}, so the load balancer keeps idle connections for "
+            f"longer than daphne, and some requests get 502: set it to {aws.BALANCER_IDLE // 2} at most."
+        )
+    module, _, name = deployment.lambda_handler.rpartition(".")
+    if "aws-lambda" in targets and not project.exists(module):
+        yield (
+            f"{module} cannot be found: create it with `from mcp_transport.adapters.aws_lambda import "
+            f'lambda_handler` and `{name} = lambda_handler("{deployment.settings_module}")`, or set --lambda-handler.'
         )
 
 
@@ -79,7 +101,7 @@ def _hosts(deployment: Deployment, report: ProjectReport, targets: Set[str]) -> 
 
 
 def _https(deployment: Deployment, report: ProjectReport, targets: Set[str]) -> Iterator[str]:
-    if deployment.tls and not report.trusts_https_header and targets & (RUNS_PROJECT | _PROXIES):
+    if deployment.tls and not report.trusts_https_header and targets & (RUNS_PROJECT - _FUNCTIONS | _PROXIES):
         yield (
             f"SECURE_PROXY_SSL_HEADER of {deployment.settings_module} is not X-Forwarded-Proto, so Django "
             "treats HTTPS as HTTP and refuses the admin's forms with 403: set it to "
@@ -88,7 +110,7 @@ def _https(deployment: Deployment, report: ProjectReport, targets: Set[str]) -> 
 
 
 def _path(deployment: Deployment, report: ProjectReport, targets: Set[str]) -> Iterator[str]:
-    if report.paths and deployment.path not in report.paths and targets & (_PROXIES | {"compose", "kubernetes"}):
+    if report.paths and deployment.path not in report.paths and targets & _ROUTES:
         path = report.paths[0]
         yield f"The endpoint is at {path}, but the generated files have {deployment.path}: use --path {path}."
 
@@ -137,12 +159,12 @@ def _databases(deployment: Deployment, report: ProjectReport, targets: Set[str])
 def _static_files(deployment: Deployment, report: ProjectReport, targets: Set[str]) -> Iterator[str]:
     if not report.has_static_files or report.serves_static_files:
         return
-    if not report.static_root and targets & (RUNS_PROJECT | _PROXIES):
+    if not report.static_root and targets & (RUNS_PROJECT - _FUNCTIONS | _PROXIES):
         yield (
             f"STATIC_ROOT is not set in {deployment.settings_module}, so static files are not served and the admin "
             "has no CSS: set it (docs/howto/deploy-with-daphne.md, Static files)."
         )
-    elif report.static_root and (unserved := sorted(targets & {"kubernetes", "haproxy"})):
+    elif report.static_root and (unserved := sorted(targets & {"kubernetes", "haproxy", "aws-ecs"})):
         yield (
             f"Nothing serves static files behind {' and '.join(unserved)}, so the admin has no CSS: add "
             "WhiteNoise to MIDDLEWARE (docs/howto/deploy-with-daphne.md, Static files)."

@@ -6,7 +6,7 @@ import re
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-__all__ = ["Schedule", "cron_fault"]
+__all__ = ["Schedule", "aws_expression", "cron_fault"]
 
 
 class _Field(NamedTuple):
@@ -70,6 +70,37 @@ def cron_fault(expression: str) -> str:
             expected = f"*, numbers from {field.low} to {field.high}{names}, ranges such as a-b, steps such as */n"
             return f"the {field.name} must be {expected}, comma-separated, got {value!r} in {expression!r}"
     return ""
+
+
+def aws_expression(expression: str) -> str:
+    """Return a cron expression in the form of Application Auto Scaling.
+
+    Raises: ValueError: it restricts the day of the month and the day of the week, of which AWS takes one.
+    """
+    minute, hour, day, month, weekday = expression.lower().replace("?", "*").split(" ")
+    if day != "*" and weekday != "*":
+        raise ValueError(f"AWS takes a day of the month or a day of the week, not both, got {expression!r}")
+    if weekday == "*":
+        day, weekday = _aws_field(_FIELDS[2], day), "?"
+    else:
+        day, weekday = "?", _aws_weekdays(weekday)
+    rest = [_aws_field(field, value) for field, value in zip(_FIELDS[:2], (minute, hour), strict=True)]
+    return f"cron({' '.join([*rest, day, _aws_field(_FIELDS[3], month).upper(), weekday, '*'])})"
+
+
+def _aws_field(field: _Field, value: str) -> str:
+    """Return the value with steps that have a start: AWS knows no `*/n`."""
+    return re.sub(r"\*/", f"{field.low}/", value)
+
+
+def _aws_weekdays(value: str) -> str:
+    """Return the names of the days: their numbers differ, 0 to 6 here and 1 to 7 at AWS."""
+    days, weekday = set[int](), _FIELDS[4]
+    for start, end, step in (match.groups() for item in value.split(",") if (match := _ITEM.fullmatch(item))):
+        first = weekday.low if start == "*" else _number(weekday, start)
+        last = weekday.high if start == "*" or (step and not end) else _number(weekday, end or start)
+        days.update(range(first, last + 1, int(step or 1)))
+    return ",".join(_FIELDS[4].names[day].upper() for day in sorted(days))
 
 
 def _is_item(field: _Field, item: str) -> bool:

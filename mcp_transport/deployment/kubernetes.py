@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from textwrap import indent
 from typing import Final
 
+from mcp_transport.deployment.aws import balancer_idle
 from mcp_transport.deployment.options import Deployment, Files
 from mcp_transport.deployment.prometheus import scaled_object
 from mcp_transport.deployment.rendering import render
@@ -30,6 +31,7 @@ def files(deployment: Deployment) -> Files:
     parts = {
         "behavior": indent(render("kubernetes/behavior.yaml", deployment).rstrip(), "    "),
         "keepalive": f"{deployment.policy.keepalive:g}",
+        "balancer_idle": balancer_idle(deployment),
     }
     generated = {name: render(f"kubernetes/{name}", deployment, **parts) for name in _RESOURCES}
     if deployment.schedule.is_set:  # one of the two: both would scale the same Deployment

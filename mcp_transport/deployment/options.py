@@ -13,10 +13,12 @@ from typing import Any, ClassVar, Final, NamedTuple
 from mcp_transport.deployment.cron import Schedule
 from mcp_transport.domain.policy import Policy
 
-__all__ = ["AFFINITIES", "SERVERS", "Deployment", "option"]
+__all__ = ["AFFINITIES", "SERVERS", "STORES", "Deployment", "option"]
 
 SERVERS: Final = ("daphne", "gunicorn", "uvicorn", "granian")
 AFFINITIES: Final = ("none", "session", "address")
+STORES: Final = ("redis", "dynamodb")
+RUNTIMES: Final = ("python3.12", "python3.13", "python3.14")
 
 
 class _Form(NamedTuple):
@@ -51,6 +53,9 @@ _HOST: Final = _Form(
 )
 _PATH: Final = _Form("a path that starts with / and does not end with /", r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
 _MODULE: Final = _Form("the dotted name of a module, such as shop.settings", _DOTTED)
+_HANDLER: Final = _Form(
+    "a module, a dot and a name, such as shop.lambda_handler.handler", rf"{_DOTTED}\.[A-Za-z_]\w*"
+)
 _APPLICATION: Final = _Form("a module, a colon and a name, such as shop.asgi:application", rf"{_DOTTED}:[A-Za-z_]\w*")
 _IMAGE: Final = _Form(
     "the name of an image, such as registry.example.com/shop:1.0", r"[a-z0-9][\w.:/-]{0,254}(@sha256:[0-9a-f]{64})?"
@@ -65,6 +70,9 @@ _ABSOLUTE: Final = _Form("an absolute path of letters, digits, . _ @ and -, with
 _URL_PATH: Final = _Form("a path that starts and ends with /", rf"(/({_NAME}/)+)?")
 _ANYWHERE: Final = _Form("a path of letters, digits, . _ @ and -, without ..", rf"(/?{_NAMES})?")
 _NETWORK: Final = _Form("a network such as 172.28.7.0/24", r"[0-9.]+/[0-9]+")
+_REGION: Final = r"[a-z]{2}(-[a-z]+)+-\d"
+_REGIONS: Final = _Form("comma-separated AWS regions, each once", rf"{_REGION}(,{_REGION})*")
+_TABLE: Final = _Form("a name of 3 to 255 letters, digits, . _ and -", r"[A-Za-z0-9._-]{3,255}")
 _INSIDE: Final = _Form("names of letters, digits, . _ @ and -", rf"\.|{_NAMES}")
 
 
@@ -133,6 +141,13 @@ class Deployment:
     ingress_namespace: str = option("ingress-nginx", "namespace of the ingress controller", form=_LABEL)
     monitoring_namespace: str = option("monitoring", "namespace of Prometheus", form=_LABEL)
     kustomize: bool = option(False, "generate a Kustomize base with overlays")
+    regions: str = option("us-east-1,eu-west-1,ap-southeast-1", "AWS regions, the main one first", form=_REGIONS)
+    store: str = option("redis", "where sessions are with aws-ecs: ElastiCache or DynamoDB", choices=STORES)
+    table: str = option("MCPSessions", "name of the DynamoDB table", form=_TABLE)
+    lambda_handler: str = option("config.lambda_handler.handler", "handler of AWS Lambda", form=_HANDLER)
+    lambda_runtime: str = option("python3.12", "runtime of AWS Lambda", choices=RUNTIMES)
+    reserved_concurrency: int = option(100, "maximum number of sandboxes of AWS Lambda", maximum=1000)
+    provisioned_concurrency: int = option(0, "number of sandboxes that are kept warm", minimum=0, maximum=1000)
     folder: str = "deploy"
     """The folder of the generated files, relative to the project folder."""
 
@@ -188,8 +203,18 @@ class Deployment:
         [(address, times)] = Counter(self.addresses).most_common(1)
         if times > 1:
             raise ValueError(f"--upstreams: each address must be unique, got {address} {times} times")
+        if fault := self._aws_fault():
+            raise ValueError(fault)
         if not re.fullmatch(_INSIDE.pattern, self.folder):
             raise ValueError(f"--output: must be {_INSIDE.description}, got {self.folder!r}")
+
+    def _aws_fault(self) -> str:
+        [(region, times)] = Counter(self.region_names).most_common(1)
+        if times > 1:
+            return f"--regions: each region must be unique, got {region} {times} times"
+        limit, number = self.reserved_concurrency, self.provisioned_concurrency
+        too_many = f"--provisioned-concurrency: must not exceed --reserved-concurrency, {limit}, got {number}"
+        return too_many if number > limit else ""
 
     # -- values in several files ---------------------------------------------------------------------
 
@@ -233,6 +258,11 @@ class Deployment:
         """Return the addresses of the nodes: `upstreams`, or host names NAME-1, NAME-2, ..."""
         default = [f"{self.name}-{number}:{self.port}" for number in range(1, self.min_replicas + 1)]
         return self.upstreams.split(",") if self.upstreams else default
+
+    @property
+    def region_names(self) -> list[str]:
+        """Return the AWS regions, of which the first is the main one."""
+        return self.regions.split(",")
 
     @property
     def local_ports(self) -> list[int]:

@@ -11,16 +11,18 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from mcp_transport import static_files
+from mcp_transport import session_backend, static_files
 
-__all__ = ["defaults", "exists", "is_inside", "relative_folder", "root", "usual_application"]
+__all__ = ["defaults", "exists", "is_inside", "relative_folder", "root", "usual_application", "usual_handler"]
 
 _PUBLIC_HOST: Final = r"(?!localhost$|.*\.localhost$|[0-9.]+$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]+"
 
 
 def defaults() -> dict[str, Any]:
     """Return the options of a deployment that the settings determine."""
-    values = {"settings_module": os.environ["DJANGO_SETTINGS_MODULE"], "application": _application(), "host": _host()}
+    module = os.environ["DJANGO_SETTINGS_MODULE"]
+    values = {"settings_module": module, "application": _application(), "host": _host()}
+    values |= {"table": session_backend.table_name(), "lambda_handler": usual_handler(module)}
     return {name: value for name, value in values.items() if value} | _static_files()
 
 
@@ -63,6 +65,12 @@ def usual_application(settings_module: str) -> str:
     """Return the file in which `startproject` puts the ASGI application."""
     package, dot, _ = settings_module.partition(".")
     return f"{package}/asgi.py" if dot else "asgi.py"
+
+
+def usual_handler(settings_module: str) -> str:
+    """Return the handler of AWS Lambda in the package of the settings."""
+    package, dot, _ = settings_module.partition(".")
+    return f"{package}.lambda_handler.handler" if dot else "lambda_handler.handler"
 
 
 def _packages(name: str) -> list[str]:

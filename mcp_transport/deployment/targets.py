@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from mcp_transport.deployment import compose, docker, grafana, kubernetes, prometheus, systemd
+from mcp_transport.deployment import aws, compose, docker, grafana, kubernetes, prometheus, systemd
 from mcp_transport.deployment.options import Deployment, FileGenerator, Files
 from mcp_transport.deployment.rendering import render
 
-__all__ = ["TARGETS", "generate"]
+__all__ = ["TARGETS", "folder", "generate"]
 
 TARGETS: Final[Mapping[str, FileGenerator]] = MappingProxyType(
     {
@@ -22,6 +22,9 @@ TARGETS: Final[Mapping[str, FileGenerator]] = MappingProxyType(
         "prometheus": prometheus.files,
         "grafana": grafana.files,
         "systemd": systemd.files,
+        "aws-ecs": aws.ecs_files,
+        "aws-multiregion": aws.multiregion_files,
+        "aws-lambda": aws.lambda_files,
     }
 )
 
@@ -29,3 +32,8 @@ TARGETS: Final[Mapping[str, FileGenerator]] = MappingProxyType(
 def generate(target: str, deployment: Deployment) -> Files:
     """Return the files of a target, by path in the target's folder. Raises: KeyError."""
     return TARGETS[target](deployment)
+
+
+def folder(target: str) -> str:
+    """Return the folder of a target's files: those of AWS share one."""
+    return target.replace("aws-", "aws/", 1)

@@ -26,6 +26,7 @@ from mcp_transport.engine.circuit_breakers import CircuitBreakers
 from mcp_transport.engine.clock import Clock, SystemClock
 from mcp_transport.engine.coalescing import SharedContexts
 from mcp_transport.engine.codec import decode
+from mcp_transport.engine.freezing import enter_session
 from mcp_transport.engine.memory_budget import MemoryBudget, Reservation
 from mcp_transport.engine.node import Node, ThreadLimits
 from mcp_transport.engine.node_pool import NodePool
@@ -206,7 +207,9 @@ class Endpoint:
             charges = None if rates.buckets.defer(due) else await rates.admit_post(due, work)
         if isinstance(work, SessionlessPost):
             return await sessionless.serve(node, request, work.request, principal)
-        if not node.has_joined:
+        if node.freezes:
+            await enter_session(node, work.requests if isinstance(work, SessionPost) else ())
+        elif not node.has_joined:
             await node.join()
         match work:
             case InitializePost(message):
@@ -223,7 +226,7 @@ class Endpoint:
             await self._throttle(request, principal)
         if node.rates is not None and request.method == "GET":
             await node.rates.admit_get(request, principal)
-        await node.join()
+        await (enter_session(node) if node.freezes else node.join())
         return await handle(node, request, principal)
 
     def _preflight(self, request: HTTPRequest) -> Reply:

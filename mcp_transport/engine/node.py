@@ -130,6 +130,8 @@ class Node(NodeContext):
         self.is_draining = False
         self._lost_nodes: deque[str] = deque(maxlen=100)
         self.has_joined, self._joining = False, asyncio.Lock()
+        self.freezes = self.has_entered_session = False
+        """Does the process run only while it serves a request? See `engine.freezing`."""
         self._loop = asyncio.get_running_loop()
         self._lifespan: Lifespan | None = None
 
@@ -137,7 +139,8 @@ class Node(NodeContext):
         """Enter the server's lifespan and join the other nodes; if the store is unavailable, join later."""
         self._lifespan = await self.kernel.enter_lifespan(self.tasks.spawn_permanent, self.call_context)
         try:
-            await self.join()
+            if not self.freezes:
+                await self.join()
         except BackendError as error:
             logger.warning("node %s serves only sessionless requests until the store answers: %s", self.id, error)
         self.tasks.spawn_permanent(self.expiry.run())
@@ -148,7 +151,8 @@ class Node(NodeContext):
             return
         async with self._joining:
             if not self.has_joined:
-                await self.broadcasts.skip_earlier()
+                if not self.freezes:  # without streams there is nobody to broadcast to
+                    await self.broadcasts.skip_earlier()
                 await self.backend.bus.start(self.id, self._receive_anywhere, self._measure)
                 self.has_joined = True
                 logger.debug("node %s joined", self.id)

@@ -51,7 +51,7 @@ class NodePool:
 
     def __init__(self, build: Callable[[], Node], backend: Backend, drain_seconds: float) -> None:
         self._build, self._backend, self._drain_seconds = build, backend, drain_seconds
-        self.is_stopping = False
+        self.is_stopping = self.freezes = False
         self._starting: dict[asyncio.AbstractEventLoop, asyncio.Future[Node]] = {}
         self._started: dict[asyncio.AbstractEventLoop, Node] = {}
 
@@ -69,6 +69,7 @@ class NodePool:
     async def _start(self) -> Node:
         contain_exits(asyncio.get_running_loop())
         node = self._build()
+        node.freezes = self.freezes
         try:
             await node.start()
         except BaseException:
@@ -76,6 +77,11 @@ class NodePool:
             raise
         self._started[asyncio.get_running_loop()] = node
         return node
+
+    @property
+    def running_node(self) -> Node | None:
+        """Return the node of the running loop if it has started."""
+        return self._started.get(asyncio.get_running_loop())
 
     async def node_for(self, request: HTTPRequest) -> Node:
         """Return the node for a request. Raises: ProtocolError with 503 while it stops."""
@@ -127,13 +133,13 @@ class NodePool:
 
     async def unready_reason(self) -> str:
         """Return why this process should get no traffic, or "" if it should; the text is public."""
-        node = self._started.get(asyncio.get_running_loop())
+        node = self.running_node
         if self.is_stopping or (node is not None and node.is_draining):
             return "draining"
         if node is not None and node.admission.has_lost_all_threads:
             return _NO_THREADS
         try:
-            if node is not None:
+            if node is not None and not node.freezes:
                 await node.join()
             await self._backend.sessions.ping()
         except Exception as error:

@@ -40,6 +40,8 @@ class HTTPRequest:
     """The `engine.memory_budget.Reservation` for the body; None for a small one."""
     streaming: bool = True
     """Can the framework stream a response? WSGI and buffered Lambda cannot."""
+    gateway: Any = None
+    """What a gateway in front knows of the request, and of the caller it has authenticated; None without one."""
 
 
 @dataclass(slots=True, kw_only=True)

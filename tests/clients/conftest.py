@@ -25,6 +25,7 @@ from tests.support.node import Node
 from tests.support.preloaded import run
 from tests.support.processes import ROOT
 
+SETTINGS = "tests.clients.settings"
 DRIVERS = Path(__file__).parent / "drivers"
 
 PYTHON_1X = "mcp>=1.30,<2"
@@ -49,17 +50,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fill a database of the shop."""
+    path = tmp_path_factory.mktemp("shop") / "db.sqlite3"
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": SETTINGS, "MCPSITE_DATABASE": str(path)}
+    for arguments in ["migrate", "--verbosity=0"], ["load_demo"]:
+        command = [sys.executable, "-m", "manage", *arguments]
+        run(command, cwd=ROOT, env=environment, timeout=INSTALL_SECONDS).check_returncode()
+    return path
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest) -> Iterator[str]:
     """Serve the shop with its own database; return the URL of its MCP endpoint."""
     if url := os.environ.get("MCP_TEST_URL"):
         yield url
         return
-    environment = {"MCPSITE_DATABASE": str(tmp_path_factory.mktemp("shop") / "db.sqlite3")}
-    shop = Node(settings="tests.clients.settings", application="mcpsite.asgi:application", environment=environment)
-    for arguments in ["migrate", "--verbosity=0"], ["load_demo"]:
-        command = [sys.executable, "-m", "manage", *arguments]
-        run(command, cwd=ROOT, env=shop.environment(), timeout=INSTALL_SECONDS).check_returncode()
-    with shop:
+    environment = {"MCPSITE_DATABASE": str(request.getfixturevalue("database"))}
+    with Node(settings=SETTINGS, application="mcpsite.asgi:application", environment=environment) as shop:
         yield shop.url
 
 

@@ -1,12 +1,15 @@
 """Run the official MCP conformance suite.
 
     python -m tests.conformance.run [--cluster] [--store STORE] [--spec VERSION] [--server NAME] [--through NAME]
+    python -m tests.conformance.run --function [DOOR]
 
 The fixture is served by daphne and by uvicorn, through Django's view and through the mounted
 application, and the suite runs against each. With --cluster it is served by three nodes at once, two of daphne and
 one of uvicorn, which share a Redis (with --store dynamodb, a table) and get the requests in turn from nginx, with no
-stickiness. Every scenario must pass: warnings, skipped checks and hollow passes (see summary.py) fail the run. Exit
-status: 0 all passed, 1 not all passed, 2 the suite could not run.
+stickiness. With --function it is served by a function of AWS Lambda behind a load balancer, or the front door that
+is named, at 2026-07-28; the scenarios that need a stream are listed in function.py, and fail. Every other scenario
+must pass: warnings, skipped checks and hollow passes (see summary.py) fail the run. Exit status: 0 all passed, 1 not
+all passed, 2 the suite could not run.
 
 Environment:
   CONF_CACHE  where the suite (and Node, when the one on PATH is too old) is installed,
@@ -31,8 +34,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from tests.conformance import probe, summary
+from tests.conformance import function, probe, summary
 from tests.conformance.serve import APPLICATION, APPLICATIONS, SETTINGS
+from tests.support.aws_lambda.events import DOORS
+from tests.support.aws_lambda.sandbox import front
 from tests.support.cluster.arrangement import Arrangement
 from tests.support.node import SERVERS, Node
 from tests.support.processes import StartError
@@ -94,7 +99,9 @@ def clustered(through: str, store: str, folder: Path) -> Iterator[int]:
         print(f"requests by node: {shares}\n", flush=True)
 
 
-def run_spec(suite: list[str], port: int, spec: str, timeout_ms: int, out: Path) -> list[summary.Verdict]:
+def run_spec(
+    suite: list[str], port: int, spec: str, timeout_ms: int, out: Path, *, probes: bool = True
+) -> list[summary.Verdict]:
     """Run the scenarios of one specification version and print a line for each."""
     results = out / spec
     results.mkdir(parents=True)
@@ -108,7 +115,7 @@ def run_spec(suite: list[str], port: int, spec: str, timeout_ms: int, out: Path)
         except subprocess.TimeoutExpired:
             raise CannotRunError(f"the suite did not end within {SUITE_SECONDS} s, see {log}") from None
     found = summary.read_checks(results)
-    if spec == probe.SPEC:
+    if spec == probe.SPEC and probes:
         found.setdefault(probe.SCENARIO, []).extend(probe.checks(port))
     try:
         names = summary.scenarios(log.read_text(errors="replace"))
@@ -122,6 +129,10 @@ def run_spec(suite: list[str], port: int, spec: str, timeout_ms: int, out: Path)
 
 def servings(options: argparse.Namespace, out: Path) -> Iterator[tuple[str, Path, AbstractContextManager[int]]]:
     """Yield what is to be tested: its name, the folder for its logs, and how to have it served."""
+    if options.function:
+        folder = out / f"function-{options.function}"
+        yield f"a function behind {options.function!r}", folder, front(options.function, SETTINGS)
+        return
     applications = [options.through] if options.through else APPLICATIONS
     servers = [options.server] if options.server else SERVERS
     for through in applications:
@@ -144,8 +155,9 @@ def run_all(options: argparse.Namespace, out: Path) -> list[summary.Verdict]:
         with serving as port:
             for spec in [options.spec] if options.spec else SPECS:
                 print(f"== {spec}, {name}", flush=True)
-                verdicts += run_spec(suite, port, spec, options.timeout_ms, folder)
-    return verdicts
+                probes = not options.function  # which look at streams
+                verdicts += run_spec(suite, port, spec, options.timeout_ms, folder, probes=probes)
+    return function.judge(verdicts) if options.function else verdicts
 
 
 def main() -> int:
@@ -153,11 +165,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cluster", action="store_true", help="three nodes behind nginx, sharing a store")
     parser.add_argument("--store", choices=("redis", "dynamodb"), default="redis", help="theirs, default %(default)s")
+    parser.add_argument("--function", nargs="?", const="alb-lists", choices=DOORS, help="a function of AWS Lambda")
     parser.add_argument("--spec", choices=SPECS, help="one specification version, default all")
     parser.add_argument("--server", choices=SERVERS, help="one server, default both")
     parser.add_argument("--through", choices=APPLICATIONS, help="one application, default both")
     parser.add_argument("--timeout-ms", type=int, default=30_000, help="per scenario, default %(default)s")
     options = parser.parse_args()
+    if options.function:
+        options.spec = function.SPEC
     out = Path(tempfile.mkdtemp(prefix="mcp-conformance-", dir=os.environ.get("CONF_OUT")))
     try:
         verdicts = run_all(options, out)

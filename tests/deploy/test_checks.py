@@ -11,7 +11,8 @@ from mcp_transport.deployment.checks import project_warnings
 from mcp_transport.domain.policy import Policy
 
 EVERY = {*TARGETS}
-RUN = {"docker", "compose", "kubernetes", "systemd"}
+FUNCTION = {"aws-lambda"}
+RUN = {"docker", "compose", "kubernetes", "systemd", "aws-ecs", *FUNCTION}
 CONTAINERS = RUN - {"systemd"}
 PROXIES = {"nginx", "haproxy"}
 LOCMEM = {"backend": "memory", "cache": "LocMemCache"}
@@ -28,16 +29,16 @@ SITE = {"has_static_files": True}
         ({"settings_error": "KeyError: 'KEY'", "is_debug": True}, {}, {"--secrets": RUN}),
         ({"is_debug": True}, {}, {"DEBUG": RUN}),
         ({"has_host": False}, {}, {"ALLOWED_HOSTS": RUN | PROXIES}),
-        ({"trusts_https_header": False}, {}, {"SECURE_PROXY_SSL_HEADER": RUN | PROXIES}),
+        ({"trusts_https_header": False}, {}, {"SECURE_PROXY_SSL_HEADER": RUN - FUNCTION | PROXIES}),
         ({"trusts_https_header": False}, {"tls": False}, {}),
         ({"has_example_key": True}, {}, {"SECRET_KEY": RUN}),
         (LOCMEM, {}, {"memory of one process": (RUN | PROXIES) - {"docker"}}),
         (LOCMEM, {"min_replicas": 1}, {}),
         ({"paths": ["/mcp"]}, {}, {}),
-        ({"paths": ["/api/mcp"]}, {}, {"--path /api/mcp": {*PROXIES, "compose", "kubernetes"}}),
+        ({"paths": ["/api/mcp"]}, {}, {"--path /api/mcp": {*PROXIES, *FUNCTION, "compose", "kubernetes"}}),
         ({"paths": ["/api/mcp"]}, {"path": "/api/mcp"}, {}),
         (LOCMEM, {"affinity": "session"}, {"memory of one process": (RUN | PROXIES) - {"docker"}}),
-        (FILES, {}, {"files of one machine": {"compose", "kubernetes"} | PROXIES, "not shared": {"systemd"}}),
+        (FILES, {}, {"files of one machine": CONTAINERS - {"docker"} | PROXIES, "not shared": {"systemd"}}),
         (TABLE, {}, {"not shared": (RUN | PROXIES) - {"docker"}}),
         (TABLE, {"affinity": "session"}, {}),
         (
@@ -46,8 +47,8 @@ SITE = {"has_static_files": True}
             {"neither share": CONTAINERS, "/var/lib": {"systemd"}},
         ),
         ({"sqlite": {"default": "/var/lib/mcp/db.sqlite3"}}, {}, {"neither share": CONTAINERS}),
-        (SITE, {}, {"STATIC_ROOT": RUN | PROXIES}),
-        ({**SITE, "static_root": "static"}, {}, {"WhiteNoise": {"kubernetes", "haproxy"}}),
+        (SITE, {}, {"STATIC_ROOT": RUN - FUNCTION | PROXIES}),
+        ({**SITE, "static_root": "static"}, {}, {"WhiteNoise": {"kubernetes", "haproxy", "aws-ecs"}}),
         ({**SITE, "serves_static_files": True}, {}, {}),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import translation
 
-from mcp_transport.deployment import TARGETS
+from mcp_transport.deployment import TARGETS, folder
 from mcp_transport.management.commands.mcp_deploy import Command
 
 ROOT = Path(__file__).parents[2]
@@ -43,11 +43,13 @@ def demonstration(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.MCP_TRANSPORT = {}
 
 
-def files(folder: Path) -> dict[str, str]:
+def files(place: Path) -> dict[str, str]:
+    """Return the files of all targets, without what the tools of AWS have put beside them."""
     return {
-        path.relative_to(folder).as_posix(): path.read_text()
-        for path in sorted(folder.rglob("*"))
-        if (path.is_file() and path.name != "README.md") or path.parent.name in TARGETS
+        path.relative_to(place).as_posix(): path.read_text()
+        for target in TARGETS
+        for path in sorted((place / folder(target)).rglob("*"))
+        if path.is_file() and {"build", "cdk.out", "node_modules"}.isdisjoint(path.parts)
     }
 
 
@@ -55,7 +57,7 @@ def files(folder: Path) -> dict[str, str]:
 def test_what_is_committed_is_what_is_generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deploy(*options(), "-o", str(tmp_path))
     generated = files(tmp_path)
-    assert {name.split("/")[0] for name in generated} == set(TARGETS)
+    assert {name.split("/")[0] for name in generated} == {folder(target).split("/")[0] for target in TARGETS}
     assert generated == files(COMMITTED)
     monkeypatch.chdir(ROOT)
     assert deploy(*options(), "--check") == ""
@@ -65,7 +67,8 @@ def test_what_is_committed_is_what_is_generated(tmp_path: Path, monkeypatch: pyt
 def test_check_finds_what_is_stale(target: str, tmp_path: Path) -> None:
     deploy(target, "-o", str(tmp_path))
     assert deploy(target, "-o", str(tmp_path), "--check") == ""
-    one = next(path for path in sorted((tmp_path / target).rglob("*")) if path.is_file())
+    place = tmp_path / folder(target)
+    one = next(path for path in sorted(place.rglob("*")) if path.is_file())
     one.write_text(one.read_text() + "\n")
     with pytest.raises(CommandError, match=f"Not up to date: .*{re.escape(one.name)}"):
         deploy(target, "-o", str(tmp_path), "--check")
@@ -73,7 +76,10 @@ def test_check_finds_what_is_stale(target: str, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="Not up to date"):
         deploy(target, "-o", str(tmp_path), "--check")
     deploy(target, "-o", str(tmp_path))
-    (tmp_path / target / "mine.txt").write_text("")
+    (place / "build").mkdir()
+    (place / "build/of-a-tool.txt").write_text("")
+    assert deploy(target, "-o", str(tmp_path), "--check") == ""
+    (place / "mine.txt").write_text("")
     with pytest.raises(CommandError, match=r"Not generated: .*mine\.txt"):
         deploy(target, "-o", str(tmp_path), "--check")
 
@@ -117,6 +123,13 @@ BAD_VALUES = {
     "--ingress-namespace": ["A"],
     "--monitoring-namespace": ["a.b"],
     "--cron-start": ["8:00", "@daily"],
+    "--regions": ["us-east", "us-east-1,", "US-EAST-1", "us-east-1,us-east-1"],
+    "--store": ["memcached"],
+    "--table": ["ab", "a b c", "x" * 256],
+    "--lambda-handler": ["handler", "shop/lambda.handler"],
+    "--lambda-runtime": ["python3.11", "nodejs20.x"],
+    "--reserved-concurrency": ["0", "1001"],
+    "--provisioned-concurrency": ["-1", "101", "1001"],
 }
 
 

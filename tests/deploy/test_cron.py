@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mcp_transport.deployment.cron import Schedule, cron_fault
+from mcp_transport.deployment.cron import Schedule, aws_expression, cron_fault
 
 RIGHT = [
     "0 8 * * 1-5",
@@ -61,3 +61,27 @@ def test_a_time_zone_is_accepted(name: str) -> None:
 
 def test_no_schedule_has_no_fault() -> None:
     assert Schedule("", "", "UTC", 0).fault(3, 50) == ""
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("0 8 * * *", "cron(0 8 * * ? *)"),
+        ("0 8 * * 1-5", "cron(0 8 ? * MON,TUE,WED,THU,FRI *)"),
+        ("*/15 6-20/2 * * *", "cron(0/15 6-20/2 * * ? *)"),
+        ("0,30 8 1,15 jan-MAR *", "cron(0,30 8 1,15 JAN-MAR ? *)"),
+        ("0 0 */10 */3 ?", "cron(0 0 1/10 1/3 ? *)"),
+        ("59 23 ? 12 sun,6", "cron(59 23 ? 12 SUN,SAT *)"),
+        ("0 8 * * */2", "cron(0 8 ? * SUN,TUE,THU,SAT *)"),
+        ("0 8 * * 2/3", "cron(0 8 ? * TUE,FRI *)"),
+        ("0 8 * * Mon-fri/2", "cron(0 8 ? * MON,WED,FRI *)"),
+    ],
+)
+def test_aws_has_its_own_form(expression: str, expected: str) -> None:
+    assert cron_fault(expression) == ""
+    assert aws_expression(expression) == expected
+
+
+def test_aws_takes_one_kind_of_day() -> None:
+    with pytest.raises(ValueError, match="a day of the month or a day of the week, not both, got '0 8 1 \\* mon'"):
+        aws_expression("0 8 1 * mon")

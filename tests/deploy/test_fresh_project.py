@@ -202,8 +202,9 @@ def test_the_quick_start_s_project_is_warned(shop: tuple[Path, CompletedProcess[
     assert sorted(done.stdout.splitlines()) == written, "the standard output has paths alone"
     lines = done.stderr.splitlines()
     assert all(line.startswith("Warning: ") for line in lines)
-    output = lines.pop()
-    assert output.startswith(f"Warning: {folder} has no requirements.txt")
+    packages, handler = lines.pop(-2), lines.pop()
+    assert packages.startswith(f"Warning: {folder} has no requirements.txt")
+    assert handler.startswith("Warning: shop.lambda_handler cannot be found: create it with")
     topics = ("DEBUG", "ALLOWED_HOSTS", "SECURE_PROXY_SSL_HEADER", "SECRET_KEY", "Sessions", "SQLite", "STATIC_ROOT")
     assert [topic for topic, line in zip(topics, lines, strict=True) if topic in line] == [*topics]
 
@@ -212,7 +213,8 @@ def test_the_quick_start_s_project_is_warned(shop: tuple[Path, CompletedProcess[
 def test_settings_for_production_are_not_warned(shop: tuple[Path, CompletedProcess[str]]) -> None:
     folder, _ = shop
     (folder / "shop/production.py").write_text(f"from shop.settings import *\n{fresh.PRODUCTION}")
-    (folder / "requirements.txt").touch()
+    for name in ("requirements.txt", "shop/lambda_handler.py"):
+        (folder / name).touch()
     done = fresh.manage(folder, "mcp_deploy", "all", "-o", "ops", "--settings-module", "shop.production")
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -268,7 +270,7 @@ def test_a_folder_elsewhere_is_to_be_moved(tmp_path: Path, monkeypatch: pytest.M
     for target in TARGETS:
         output = deployed(target, "-o", str(tmp_path / "elsewhere"))
         moved = f"{tmp_path}/elsewhere is outside the project's folder: move the files to {tmp_path}/project/deploy"
-        assert (moved in output) is (target in {"docker", "compose"}), target
+        assert (moved in output) is (target in {"docker", "compose", "aws-lambda"}), target
     assert "dockerfile: deploy/docker/Dockerfile" in (tmp_path / "elsewhere/compose/compose.yaml").read_text()
 
 

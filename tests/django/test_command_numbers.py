@@ -41,6 +41,8 @@ DEPLOYED = (
     "--https-port",
     "--haproxy-metrics-port",
     "--cron-replicas",
+    "--reserved-concurrency",
+    "--provisioned-concurrency",
 )
 
 

@@ -127,7 +127,7 @@ def test_commands_that_are_shown_exist() -> None:
     shown = {
         (name, *words)
         for name, text in TEXTS.items()
-        for words in re.findall(r"manage\.py (mcp_\w+)(?: ([a-z]+)\b(?!:))?", text)
+        for words in re.findall(r"manage\.py (mcp_\w+)(?: ([a-z][a-z-]*)\b(?!:))?", text)
     }
     assert not {item for item in shown if item[1] not in known}
     assert not {item for item in shown if item[2] and item[2] not in known[item[1]] | choices(item[1])}

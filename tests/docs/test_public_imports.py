@@ -13,6 +13,7 @@ from tests.support.docs import DOCS, ROOT, blocks
 # Names that a page has told users to import. A name leaves this list with a line in the changelog.
 PUBLIC = {
     "mcp_transport": {"Batch", "CircuitBreaker", "Context", "Principal", "completion", "prompt", "resource", "tool"},
+    "mcp_transport.adapters.aws_lambda": {"lambda_handler"},
     "mcp_transport.asgi": {"mount"},
     "mcp_transport.auth.authenticator": {"Authenticator"},
     "mcp_transport.auth.user": {"anonymous_user", "principal_of"},

@@ -19,6 +19,7 @@ from mcp_transport.asgi import mount
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.declarations import Declarations
 from tests.support.application_servers import ROOT, Pool
+from tests.support.aws_lambda.carrier import Invoked
 from tests.support.http.carrier import Carrier
 from tests.support.http.inprocess import Direct, Synchronous
 from tests.support.http.network import Network
@@ -50,6 +51,9 @@ def servers(database: Path, cookie: str) -> Iterator[Pool]:
     yield pool
     assert not (accidents := pool.stop()), "\n\n".join(f"{name}:\n{output}" for name, output in accidents.items())
 
+
+LAMBDA = "lambda-"
+"""Before the name of a front door, in the name of an adapter."""
 
 Connect = Callable[[str, str], Carrier]
 InProcess = Callable[[str], Carrier]
@@ -106,7 +110,10 @@ async def in_process(project_without_database: None) -> AsyncIterator[InProcess]
     before = asyncio.all_tasks()
 
     def call(adapter: str) -> Carrier:
-        open_ones.append(Synchronous() if adapter == "wsgi" else Direct(application(adapter)))
+        if adapter.startswith(LAMBDA):
+            open_ones.append(Invoked(adapter.removeprefix(LAMBDA)))
+        else:
+            open_ones.append(Synchronous() if adapter == "wsgi" else Direct(application(adapter)))
         return open_ones[-1]
 
     yield call

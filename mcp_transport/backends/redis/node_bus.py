@@ -51,11 +51,9 @@ class RedisNodeBus(LeasedNodeBus):
         return is_alive(self._client, node)
 
     async def stop(self, node: str) -> None:
-        was_member = node in self._members
         await super().stop(node)
-        if was_member:
-            with suppress(BackendError):
-                await self._write_index()
+        with suppress(BackendError):
+            await self._write_index()
 
     async def _count_and_write(self) -> None:
         """Write the index; in its round trip count sessions, if metrics are read. Raises: BackendError."""

@@ -11,11 +11,14 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport import conf
-from mcp_transport.deployment import TARGETS, Deployment, checks, generate, preflight, project
+from mcp_transport.deployment import TARGETS, Deployment, checks, folder, generate, preflight, project
 from mcp_transport.deployment.options import Files
 from mcp_transport.management.argument_types import whole_number
 
 __all__ = ["Command"]
+
+# Folders that the tools of AWS write beside the generated files.
+_BUILT: Final = frozenset({"build", "cdk.out", "node_modules"})
 
 # Former names of options, still accepted.
 _ALIASES: Final = {"min_replicas": "--nodes", "max_replicas": "--most-nodes"}
@@ -47,7 +50,7 @@ class Command(BaseCommand):
         deployment, generated = _render(names, options, Path(output))
         if check:
             for name, files in generated.items():
-                _check(files, Path(output, name))
+                _check(files, Path(output, folder(name)))
             return
         warnings = [] if no_preflight else _preflight(deployment, {*names})
         for files in generated.values():
@@ -65,11 +68,12 @@ class Command(BaseCommand):
             self.stdout.write(str(path))
 
 
-def _check(files: dict[Path, str], folder: Path) -> None:
+def _check(files: dict[Path, str], place: Path) -> None:
     stale = [str(path) for path, text in files.items() if not path.is_file() or path.read_text("utf-8") != text]
     if stale:
         raise CommandError(f"Not up to date: {', '.join(stale)}. Run the command again without --check.")
-    if unexpected := [str(path) for path in folder.rglob("*") if path.is_file() and path not in files]:
+    unexpected = [str(path) for path in place.rglob("*") if path.is_file() and path not in files]
+    if unexpected := [path for path in unexpected if _BUILT.isdisjoint(Path(path).relative_to(place).parts)]:
         raise CommandError(f"Not generated: {', '.join(unexpected)}. Move your own files elsewhere.")
 
 
@@ -95,11 +99,11 @@ def _render(names: list[str], options: dict[str, Any], output: Path) -> tuple[De
         files = {name: generate(name, deployment) for name in names}
     except ValueError as error:
         raise CommandError(str(error)) from error
-    return deployment, {name: _in_folder(files[name], output / name) for name in names}
+    return deployment, {name: _in_folder(files[name], output / folder(name)) for name in names}
 
 
-def _in_folder(files: Files, folder: Path) -> dict[Path, str]:
-    return {folder / path: text for path, text in files.items()}
+def _in_folder(files: Files, place: Path) -> dict[Path, str]:
+    return {place / path: text for path, text in files.items()}
 
 
 def _preflight(deployment: Deployment, targets: Set[str]) -> list[str]:
