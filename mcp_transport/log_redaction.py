@@ -21,6 +21,7 @@ __all__ = ["RedactExceptionText", "captured_exceptions", "install"]
 _LOGGERS: Final = (
     "mcp.server.mcpserver.server",
     "mcp.server.runner",
+    "mcp_transport.adapters.aws_function",
     "mcp_transport.backends.membership",
     "mcp_transport.call_context",
     "mcp_transport.client.http",
@@ -33,6 +34,7 @@ _LOGGERS: Final = (
     "mcp_transport.engine.tasks",
     "mcp_transport.engine.sessionful.messages",
     "mcp_transport.engine.sessionful.failover",
+    "mcp_transport.prewarm",
     "mcp_transport.process.sigterm",
     "mcp_transport.process.warm_up",
     "mcp_transport.executor",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
@@ -234,6 +235,10 @@ async def test_rows_of_endpoints_that_are_down(tool: str, column: int, tmp_path:
         servers = [stack.enter_context(ScriptedEndpoint()) for _ in range(2)]
         async with client_of(*servers, deadline=1.0) as client:
             stack.close()
+            for server in servers:  # so that no other test gets these ports
+                held = stack.enter_context(socket.socket())
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                held.bind((LOOPBACK, server.server_port))
             assert cell("All endpoints are down", column).startswith(await outcome(client, tool))
 
 

@@ -165,8 +165,9 @@ async def test_an_idle_node(backend: Backend, dynamo: DynamoServer) -> None:
     await backend.bus.start("0123456789abcdef", lambda message: None)
     bus: Any = backend.bus
     [member] = bus._members.values()
-    budget = Budget(Meter(dynamo.url, bus._client))
     for task in (member._inbox_task, member._check_task):
         await task.stop()
+    await bus._client.flush()
+    budget = Budget(Meter(dynamo.url, bus._client))
     await budget.row("a heartbeat of a node", member._heartbeat(), member._check_nodes())
     await backend.bus.stop("0123456789abcdef")

@@ -7,4 +7,4 @@ from tests.projects.sites.settings.base import DAPHNE
 
 INSTALLED_APPS = [*DAPHNE, "mcp_transport", "tests.projects.sites"]
 MIDDLEWARE = []
-MCP_TRANSPORT = {"NAME": "bare", "VERSION": "1.0", "AUTHENTICATORS": [None]}
+MCP_TRANSPORT = {"NAME": "bare", "VERSION": "1.0", "AUTHENTICATORS": [None], "QUEUE_TIMEOUT_SECONDS": 60}

@@ -40,7 +40,12 @@ ASGI_APPLICATION = "tests.projects.sites.asgi.application"
 WSGI_APPLICATION = "tests.projects.sites.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
-MCP_TRANSPORT: dict[str, Any] = {"NAME": "project", "VERSION": "1.0", "AUTHENTICATORS": ["token", "user", None]}
+MCP_TRANSPORT: dict[str, Any] = {
+    "NAME": "project",
+    "VERSION": "1.0",
+    "AUTHENTICATORS": ["token", "user", None],
+    "QUEUE_TIMEOUT_SECONDS": 60,  # calls side by side on a busy machine are not refused
+}
 
 
 def postgres(alias: str = "default", **settings: Any) -> dict[str, Any]:
