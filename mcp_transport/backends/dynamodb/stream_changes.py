@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mcp_transport.backends.dynamodb.stream_state import StreamState
 from mcp_transport.backends.dynamodb.versioned import Draft
 from mcp_transport.backends.results import Appended, Event, Holder, StreamOver, UnknownStream
+from mcp_transport.domain.history import Ending
 from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.domain.policy import Policy
+from mcp_transport.protocol.jsonrpc import RequestId
 
 __all__ = ["Append", "Attach", "Checkpoint", "Claim", "Emit"]
 
@@ -27,6 +29,7 @@ class Append:
     ends: float
     policy: Policy
     digest: bytes = b""
+    leaving: Mapping[RequestId, Ending]
 
     def begins(self, stored: StreamState | None) -> bool:
         """Return whether the log has no events yet, apart from those of an earlier stream of the same name."""
@@ -54,6 +57,7 @@ class Append:
         if self.holder and state.epoch == 0:
             state.hand_to(self.holder)
         state.add(self.events, self.policy.stream_max_events, self.policy.stream_max_bytes)
+        state.answered |= self.leaving
         if self.stored_until is not None:
             state.stored_until, state.digest = self.stored_until, self.digest or state.digest
         return Appended(state.held_by), state.first if state.first > oldest > 0 else 0

@@ -8,13 +8,15 @@ from typing import Any, Final
 
 import orjson
 
-from mcp_transport.backends.codec import dumps, milliseconds, seconds, strict
+from mcp_transport.backends.codec import decode_id, dumps, encode_id, milliseconds, seconds, strict
 from mcp_transport.backends.dynamodb.items import Address, Item, count_of, expiry, name_of
 from mcp_transport.backends.dynamodb.session_record import session_pk
 from mcp_transport.backends.dynamodb.versioned import Kind
 from mcp_transport.backends.records import StreamRecord
 from mcp_transport.backends.results import Appended, Event, Holder
+from mcp_transport.domain.history import Ending
 from mcp_transport.protocol.cursor import WRITER_SPAN
+from mcp_transport.protocol.jsonrpc import RequestId
 
 __all__ = ["STREAM_PREFIX", "Block", "StreamState", "stream_address", "stream_kind", "stream_record"]
 
@@ -54,6 +56,8 @@ class StreamState:
     """Is its last event an end without a message?"""
     digest: bytes = b""
     """The digest of an idempotency key's request, once the stream has ended."""
+    answered: dict[RequestId, Ending] = field(default_factory=dict)
+    """How requests ended whose answers are in the log: they leave the session's record in a second write."""
     blocks: list[Block] = field(default_factory=list)
 
     @property
@@ -181,6 +185,7 @@ def _encode(state: StreamState) -> Item:
         "stored_until": None if state.stored_until is None else milliseconds(state.stored_until),
         "ends_silently": state.ends_silently,
         "digest": state.digest.hex(),
+        "answered": {encode_id(request_id).decode(): ending for request_id, ending in state.answered.items()},
         "blocks": [[block.first, block.last, block.bytes] for block in state.blocks],
     }
     return {
@@ -204,6 +209,7 @@ def _decode(item: Item) -> StreamState:
         stored_until=seconds(stored["stored_until"]) if "stored_until" in stored else None,
         ends_silently=stored.get("ends_silently") is True,
         digest=bytes.fromhex(stored.get("digest", "")),
+        answered={decode_id(raw.encode()): Ending(ending) for raw, ending in stored.get("answered", {}).items()},
         blocks=[Block(*map(count_of, block)) for block in stored.get("blocks", ())],
     )
     last = 0

@@ -109,6 +109,7 @@ class DynamoStreamLog(StreamLog):
             ends=record.session.ends,
             policy=self._policy,
             digest=next((record.in_flight[item].digest for item in leaving if item in record.in_flight), b""),
+            leaving=leaving,
         )
         if is_keyed(stream) and append.begins(stored):
             # DynamoDB may be late to delete what an earlier call with this idempotency key has left.
@@ -273,8 +274,8 @@ class DynamoStreamLog(StreamLog):
         ends, now = record.session.ends, self._client.now()
         change = Claim(writer=writer, node=node, has_requests=bool(left), ends=ends, now=now, resumes=resumes)
         state = await self._items.modify(stream_address(key, stream), stream_kind, change)
+        await self._leave_answered(key, stream, left, state)
         if state is None:
-            await self._leave_ended(key, stream, left)
             return None
 
         def take_over(
@@ -293,11 +294,20 @@ class DynamoStreamLog(StreamLog):
         self._waiting.run(key, stream, node)
         return Claimed(record.session, whole, state.last + 1, state.losses)
 
-    async def _leave_ended(self, key: str, stream: str, left: Sequence[InFlightRequest]) -> None:
-        """Remove requests whose writer has died after it had ended their stream."""
-        item = await self._client.get(stream_address(key, stream)) if left else None
-        if item is not None and stream_kind.decode(item).stored_until is not None:
-            await self._records.leave(key, {request.request_id: Ending.OK for request in left}, stream)
+    async def _leave_answered(
+        self, key: str, stream: str, left: Sequence[InFlightRequest], claimed: StreamState | None
+    ) -> None:
+        """Let requests leave whose writer has died after their answers were stored, and before they left."""
+        state = claimed
+        if state is None:
+            item = await self._client.get(stream_address(key, stream)) if left else None
+            state = stream_kind.decode(item) if item is not None else None
+        if state is None:
+            return
+        is_over = state.stored_until is not None
+        ids = [request.request_id for request in left if is_over or request.request_id in state.answered]
+        if ids:
+            await self._records.leave(key, {item: state.answered.get(item, Ending.OK) for item in ids}, stream)
 
     async def writer(self, key: str, stream: str) -> str:
         item = await self._client.get(stream_address(key, stream))

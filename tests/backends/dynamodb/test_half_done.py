@@ -37,12 +37,13 @@ def successor(table: TableSettings, clock: HandClock, monkeypatch: pytest.Monkey
     return backend
 
 
+async def die(*_: object) -> None:
+    raise BackendError("the process died")
+
+
 async def end_and_die(backend: Backend, stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Store a stream's end, and die before its requests leave the record."""
     await backend.sessions.enter(KEY, ANN, "dead", [in_flight(1, node="dead", stream=stream)])
-
-    async def die(*_: object) -> None:
-        raise BackendError("the process died")
 
     with monkeypatch.context() as patch:
         patch.setattr(SessionRecords, "leave", die)
@@ -59,6 +60,24 @@ async def test_a_call_that_was_answered_leaves_when_its_stream_is_claimed(
     assert await successor.sessions.in_flight(KEY) == ()
     assert [entry.ending for entry in await successor.sessions.history(KEY)] == [Ending.OK]
     assert (await successor.streams.read(KEY, STREAM, 0))[0] == tuple(events(1, end=True)), "the answer stays"
+
+
+async def test_of_a_batch_a_request_that_was_answered_is_not_claimed(
+    backend: Backend, successor: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [in_flight(number, node="dead") for number in (1, 2)]
+    await backend.sessions.enter(KEY, ANN, "dead", requests)
+    with monkeypatch.context() as patch:
+        patch.setattr(SessionRecords, "leave", die)
+        with pytest.raises(BackendError):
+            leaving = ended(1, ending=Ending.ERROR)
+            await backend.streams.append(KEY, STREAM, events(1), writer="dead", leaving=leaving)
+    claimed = await successor.streams.claim(KEY, STREAM, "dead", "n2")
+    assert claimed is not None
+    assert [item.request_id for item in claimed.requests] == [2]
+    assert [item.request_id for item in await successor.sessions.in_flight(KEY)] == [2]
+    endings = [entry.ending for entry in await successor.sessions.history(KEY) if entry.request_id == 1]
+    assert endings == [Ending.ERROR]
 
 
 async def test_the_same_append_again_finishes_what_the_first_has_begun(
@@ -83,9 +102,6 @@ async def test_events_that_were_stored_without_their_numbers_do_not_count(
 ) -> None:
     await backend.sessions.enter(KEY, ANN, "dead", [in_flight(1, node="dead")])
     await backend.streams.append(KEY, STREAM, events(1), writer="dead", holder="dead")
-
-    async def die(*_: object) -> None:
-        raise BackendError("the process died")
 
     with monkeypatch.context() as patch:
         patch.setattr(DynamoClient, "write", die)
