@@ -9,7 +9,8 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -21,6 +22,8 @@ from mcp_transport.exceptions import BackendError
 from mcp_transport.supervision import Supervised, attempt, suppress_and_log
 
 __all__ = ["Membership", "NodeStore", "RunningStreams", "Stream"]
+
+_T = TypeVar("_T")
 
 logger = logging.getLogger(__name__)
 
@@ -248,7 +251,7 @@ class Membership:
 
     async def _check_nodes(self) -> None:
         """Journal this node's streams; sweep dead nodes. Raises: BackendError."""
-        lapsed = attempt("the nodes cannot be read", self.store.lapsed_nodes(), ())
+        lapsed = _read("the nodes cannot be read", self.store.lapsed_nodes)
         names, _ = await asyncio.gather(lapsed, self._journal_streams())
         for name in names:
             if name != self.node and self.may_declare_dead():
@@ -279,7 +282,7 @@ class Membership:
         """
         if not await self.store.lock_sweep(dead):
             return
-        journal = attempt(f"the streams of node {dead} cannot be read", self.store.journal_of(dead), ())
+        journal = _read(f"the streams of node {dead} cannot be read", partial(self.store.journal_of, dead))
         orphaned, nodes = await asyncio.gather(journal, self.store.node_names())
         if not orphaned:
             await self.store.forget(dead)
@@ -293,6 +296,14 @@ class Membership:
     async def _try_to_send(self, node: str, message: NodeMessage) -> None:
         with suppress(BackendError):
             await self.store.send(node, message)
+
+
+async def _read(what: str, read: Callable[[], Awaitable[Sequence[_T]]]) -> Sequence[_T]:
+    """Return what `read` returns, or nothing after a failure. Raises: BackendError.
+
+    It takes a function, since a coroutine inside a task that is cancelled before it starts would never be awaited.
+    """
+    return await attempt(what, read(), ())
 
 
 class _AfterHeartbeat:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -137,6 +139,21 @@ class NodeContract:
     async def test_messages_of_one_process_need_no_store(self, one: Process) -> None:
         assert await one.bus.send("a", HEARD)
         assert one.received["a"] == [HEARD]
+
+    async def test_a_check_that_is_cancelled_before_it_begins_leaves_nothing(
+        self, one: Process
+    ) -> None:
+        await one.pause("a")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for ticks in range(3):
+                check = asyncio.get_running_loop().create_task(one.member("a")._check_nodes())
+                for _ in range(ticks):
+                    await asyncio.sleep(0)
+                check.cancel()
+                await asyncio.wait([check])
+            gc.collect()
+        assert not [str(each.message) for each in caught]
 
     async def test_a_node_that_does_not_exist_gets_nothing(self, one: Process, other: Process) -> None:
         assert not await one.bus.send("never-came", HEARD)
