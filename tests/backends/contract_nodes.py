@@ -140,9 +140,7 @@ class NodeContract:
         assert await one.bus.send("a", HEARD)
         assert one.received["a"] == [HEARD]
 
-    async def test_a_check_that_is_cancelled_before_it_begins_leaves_nothing(
-        self, one: Process
-    ) -> None:
+    async def test_a_check_that_is_cancelled_before_it_begins_leaves_nothing(self, one: Process) -> None:
         await one.pause("a")
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
