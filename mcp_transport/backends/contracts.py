@@ -18,15 +18,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from mcp_transport.backends.records import NodeRecord, Overview, Page, SessionCounts, StreamRecord
-from mcp_transport.backends.results import (
-    Appended,
-    Attached,
-    Claimed,
-    Closing,
-    Emitted,
-    Entered,
-    Event,
-)
+from mcp_transport.backends.results import Appended, Attached, Claimed, Closing, Emitted, Entered, Event
 from mcp_transport.domain.history import Ending, HistoryEntry
 from mcp_transport.domain.metrics import ProcessMetrics
 from mcp_transport.domain.node_messages import Broadcast, NodeMessage
@@ -280,6 +272,13 @@ class NodeBus(_Contract, ABC):
 
         `measure` returns the metrics of this process, for `metrics`.
         """
+
+    def expect_messages(self, node: str, expects: Callable[[], bool]) -> None:
+        """Learn how to tell whether other nodes may have messages for `node`; called before `start`.
+
+        A bus that polls for messages can poll rarely while there are none to expect.
+        """
+        return None
 
     @abstractmethod
     async def stop(self, node: str) -> None:

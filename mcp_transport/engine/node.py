@@ -153,6 +153,7 @@ class Node(NodeContext):
             if not self.has_joined:
                 if not self.freezes:  # without streams there is nobody to broadcast to
                     await self.broadcasts.skip_earlier()
+                self.backend.bus.expect_messages(self.id, self.registry.expects_messages)
                 await self.backend.bus.start(self.id, self._receive_anywhere, self._measure)
                 self.has_joined = True
                 logger.debug("node %s joined", self.id)

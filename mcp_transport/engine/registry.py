@@ -12,6 +12,7 @@ from mcp_transport.engine.observer import ClusterEvent, Observer
 from mcp_transport.engine.stream import OpenStream
 from mcp_transport.engine.writer import Writer
 from mcp_transport.protocol.jsonrpc import RequestId
+from mcp_transport.protocol.targets import LISTEN
 
 __all__ = ["OpeningStream", "Registry"]
 
@@ -58,6 +59,12 @@ class Registry:
         self._running.discard(call)
         if call.writer is not None:
             self._calls.pop((call.writer.key, call.request.id), None)
+
+    def expects_messages(self) -> bool:
+        """Return whether other nodes may have messages: for a call of a session, a stream, or a subscription."""
+        if self._calls or self._streams or self.opening_streams:
+            return True
+        return any(call.request.method == LISTEN for call in self._running)
 
     # -- writers -------------------------------------------------------------------------------------
 

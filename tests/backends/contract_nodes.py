@@ -52,8 +52,11 @@ class Process:
     def __init__(self, bus: LeasedNodeBus) -> None:
         self.bus = bus
         self.received = defaultdict[str, list[NodeMessage]](list)
+        self.expecting = set[str]()
+        """The nodes for which other nodes may have messages, as their engines would know."""
 
     async def start(self, node: str, measure: Measure = ProcessMetrics) -> None:
+        self.bus.expect_messages(node, lambda: node in self.expecting)
         await self.bus.start(node, lambda message: self.received[node].append(message), measure)
 
     def member(self, node: str) -> Membership:

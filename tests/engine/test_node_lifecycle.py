@@ -366,3 +366,34 @@ async def test_it_is_not_ready_while_it_stops(lived: Endpoint, lifespan: Lifespa
     lifespan.may_leave.set()
     await stopping
     assert reason == "draining"
+
+
+async def test_a_node_expects_messages_for_calls_of_sessions_streams_and_subscriptions(
+    endpoint: Endpoint, client: SessionClient, gate: Gate
+) -> None:
+    expects = (await endpoint.pool.node()).registry.expects_messages
+    assert not expects()
+    stream = await client.get()
+    assert expects()
+    stream.close()
+    await settle()
+    assert not expects()
+    sessionless = asyncio.create_task(send_sessionless(endpoint, "tools/call", {"name": "blocked", "arguments": {}}))
+    await gate.wait(gate.entered)
+    assert not expects(), "no other node knows of a call without a session"
+    gate.entered.clear()
+    call = asyncio.create_task(client.call("blocked"))
+    await gate.wait(gate.entered)
+    assert expects()
+    gate.open.set()
+    await asyncio.gather(sessionless, call)
+    await settle()
+    assert not expects()
+    listening = await send_sessionless(
+        endpoint, "subscriptions/listen", {"notifications": {"toolsListChanged": True}}
+    )
+    assert await listening.message()
+    assert expects()
+    listening.close()
+    await settle()
+    assert not expects()

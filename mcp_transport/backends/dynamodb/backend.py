@@ -13,7 +13,7 @@ from mcp_transport.backends.dynamodb.session_records import SessionRecords
 from mcp_transport.backends.dynamodb.sessions import DynamoSessionStore
 from mcp_transport.backends.dynamodb.streams import DynamoStreamLog
 from mcp_transport.backends.dynamodb.versioned import VersionedItems
-from mcp_transport.backends.dynamodb.waiting import WaitingStreams
+from mcp_transport.backends.membership import RunningStreams
 from mcp_transport.domain.policy import Policy
 
 __all__ = ["dynamodb_backend"]
@@ -21,13 +21,13 @@ __all__ = ["dynamodb_backend"]
 
 def dynamodb_backend(policy: Policy, settings: TableSettings, now: Callable[[], float] | None = None) -> Backend:
     """Build the backend; `now` replaces the store's clock in tests."""
-    client, waiting = DynamoClient(settings, now), WaitingStreams()
+    client, running = DynamoClient(settings, now), RunningStreams()
     # The bus has threads, connections and retries of its own: calls that are throttled must not delay its heartbeats.
-    items, bus = VersionedItems(client), DynamoNodeBus(DynamoClient(settings, now), policy, waiting)
+    items, bus = VersionedItems(client), DynamoNodeBus(DynamoClient(settings, now), policy, running)
     records = SessionRecords(client, policy, items)
     return Backend(
-        DynamoSessionStore(client, policy, items, records, waiting),
-        DynamoStreamLog(client, policy, items, records, waiting, bus),
+        DynamoSessionStore(client, policy, items, records, running, bus.wake),
+        DynamoStreamLog(client, policy, items, records, running, bus),
         bus,
         DynamoSessionIndex(client, policy),
         DynamoRateStore(client),

@@ -51,8 +51,8 @@ _STALE_SECONDS: Final = 60.0
 class Inbox:
     """The inbox of one node of this process."""
 
-    def __init__(self, client: DynamoClient, node: str, is_waiting: Callable[[str], bool]) -> None:
-        self._client, self._node, self._has_streams = client, node, is_waiting
+    def __init__(self, client: DynamoClient, node: str, expects_messages: Callable[[], bool]) -> None:
+        self._client, self._node, self._expects_messages = client, node, expects_messages
         self._pk, self._parts_pk = partitions(node)
         self._loop, self._woken = asyncio.get_running_loop(), asyncio.Event()
         self._pause, self._polled = FIRST_PAUSE_SECONDS, self._loop.time()
@@ -79,7 +79,7 @@ class Inbox:
         self.wake()
 
     def _is_waiting(self) -> bool:
-        return self._has_streams(self._node) or self._loop.time() < self._reply_until
+        return self._expects_messages() or self._loop.time() < self._reply_until
 
     async def read(self, seconds: float, receive: Callable[[bytes], None]) -> None:
         """Poll once, at most `seconds` from now; pass each message to `receive`, once. Raises: BackendError."""
@@ -116,18 +116,20 @@ class Inbox:
 
     async def _sleep(self, deadline: float) -> None:
         """Wait until the next poll is due."""
-        due = deadline
+        due, was_waiting = deadline, self._is_waiting()
         if self._has_more:
             due = self._polled
-        elif self._is_waiting():
+        elif was_waiting:
             due = min(deadline, self._polled + self._pause)
         while (remaining := due - self._loop.time()) > 0:
             self._woken.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(remaining):
+                async with asyncio.timeout(min(remaining, LAST_PAUSE_SECONDS)):
                     await self._woken.wait()
-                if self._is_waiting():
-                    due = min(due, self._loop.time() + FIRST_PAUSE_SECONDS)
+            # Nobody wakes the inbox for a subscription without a session, which is noticed within the last pause.
+            if (self._woken.is_set() or not was_waiting) and self._is_waiting():
+                was_waiting, self._pause = True, FIRST_PAUSE_SECONDS
+                due = min(due, self._loop.time() + FIRST_PAUSE_SECONDS)
 
     # -- messages ------------------------------------------------------------------------------------
 

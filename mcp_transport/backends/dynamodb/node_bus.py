@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from mcp_transport.backends.codec import each
 from mcp_transport.backends.dynamodb.broadcasts import BroadcastLog
@@ -13,9 +13,8 @@ from mcp_transport.backends.dynamodb.items import Item
 from mcp_transport.backends.dynamodb.leases import Lease, read_lease, read_leases
 from mcp_transport.backends.dynamodb.node_store import DESCRIPTIONS, DynamoNodeStore, journal_address
 from mcp_transport.backends.dynamodb.store_clock import MAX_CLOCK_ERROR
-from mcp_transport.backends.dynamodb.waiting import WaitingStreams
 from mcp_transport.backends.leased_nodes import LeasedNodeBus
-from mcp_transport.backends.membership import NodeStore
+from mcp_transport.backends.membership import NodeStore, RunningStreams
 from mcp_transport.domain.node_messages import Broadcast, Doubted, NodeMessage, Superseded
 from mcp_transport.domain.policy import Policy
 from mcp_transport.exceptions import BackendError
@@ -25,16 +24,17 @@ __all__ = ["DynamoNodeBus"]
 
 
 class DynamoNodeBus(LeasedNodeBus):
-    """Runs the memberships of this process's nodes, whose inboxes are polled often while one of `waiting` waits."""
+    """Runs the memberships of this process's nodes, whose inboxes are polled often while they expect messages."""
 
-    def __init__(self, client: DynamoClient, policy: Policy, waiting: WaitingStreams) -> None:
-        super().__init__(waiting.running, policy.lease)
-        self._client, self._waiting, self._session_max_age = client, waiting, policy.session_max_age
+    def __init__(self, client: DynamoClient, policy: Policy, running: RunningStreams) -> None:
+        super().__init__(running, policy.lease)
+        self._client, self._session_max_age = client, policy.session_max_age
+        self._expects: dict[str, Callable[[], bool]] = {}
         self._outbox, self._broadcasts = Outbox(client, policy.lease), BroadcastLog(client, policy.stream_keep)
         self._striking = set[asyncio.Task[None]]()
-        waiting.on_change = self._wake
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Poll often for a while, from any thread: messages may follow soon."""
         for member in list(self._members.values()):
             if isinstance(member.store, DynamoNodeStore):
                 member.store.inbox.wake()
@@ -42,8 +42,15 @@ class DynamoNodeBus(LeasedNodeBus):
     # -- nodes ---------------------------------------------------------------------------------------
 
     def _store_of(self, node: str) -> NodeStore:
-        lease_seconds, is_waiting = self._lease_seconds, self._waiting.of_node
-        return DynamoNodeStore(node, self._client, self._outbox, lease_seconds, self._session_max_age, is_waiting)
+        lease_seconds, expects = self._lease_seconds, self._expects.get(node, lambda: True)
+        return DynamoNodeStore(node, self._client, self._outbox, lease_seconds, self._session_max_age, expects)
+
+    def expect_messages(self, node: str, expects: Callable[[], bool]) -> None:
+        self._expects[node] = expects
+
+    async def stop(self, node: str) -> None:
+        await super().stop(node)
+        self._expects.pop(node, None)
 
     def _is_alive(self, node: str) -> Awaitable[bool]:
         return self._exists(node)

@@ -48,11 +48,11 @@ class DynamoNodeStore(NodeStore):
         outbox: Outbox,
         lease_seconds: float,
         journal_seconds: float,
-        is_waiting: Callable[[str], bool],
+        expects_messages: Callable[[], bool],
     ) -> None:
         self.node, self._client, self._outbox = node, client, outbox
         self._lease_seconds, self._journal_seconds = lease_seconds, journal_seconds
-        self.inbox = Inbox(client, node, is_waiting)
+        self.inbox = Inbox(client, node, expects_messages)
         self._loop = asyncio.get_running_loop()
         self._beat: int | None = None
         self._description, self._described = b"", 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -21,8 +21,8 @@ from mcp_transport.backends.dynamodb.subscription_set import (
     subscriptions_kind,
 )
 from mcp_transport.backends.dynamodb.versioned import Draft, VersionedItems
-from mcp_transport.backends.dynamodb.waiting import WaitingStreams
 from mcp_transport.backends.dynamodb.writes import Conflict, Delete, Put
+from mcp_transport.backends.membership import RunningStreams
 from mcp_transport.backends.results import Closing, Entered
 from mcp_transport.backends.subscriptions import changed_uris
 from mcp_transport.domain.history import Ending, HistoryEntry
@@ -55,10 +55,11 @@ class DynamoSessionStore(SessionStore):
         policy: Policy,
         items: VersionedItems,
         records: SessionRecords,
-        waiting: WaitingStreams,
+        running: RunningStreams,
+        wake: Callable[[], None],
     ) -> None:
         self._client, self._policy, self._items = client, policy, items
-        self._records, self._waiting = records, waiting
+        self._records, self._running, self._wake = records, running, wake
         self._admission = SessionAdmission(client, policy)
 
     async def ping(self) -> None:
@@ -86,7 +87,9 @@ class DynamoSessionStore(SessionStore):
                 await self._withdraw(key, requests, entered)
                 return Entered(entered.session, ended_digest=state.digest)
         for request in requests if not entered.running else ():
-            self._waiting.run(key, request.stream, node)
+            self._running[key, request.stream] = node
+        if requests:
+            self._wake()
         return entered
 
     async def _withdraw(self, key: str, requests: Sequence[InFlightRequest], entered: Entered) -> None:
@@ -101,7 +104,7 @@ class DynamoSessionStore(SessionStore):
         await self._client.flush()
 
     async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> bool:
-        self._waiting.running.pop((key, stream), None)
+        self._running.pop((key, stream), None)
         _, state = await asyncio.gather(self._records.leave(key, endings, stream), self._stream(key, stream))
         return state is not None and state.held_by is not None
 
@@ -139,7 +142,7 @@ class DynamoSessionStore(SessionStore):
         closed = await self._records.change(key, change, principal=principal)
         if closed is None:
             return None
-        self._waiting.drop(key)
+        self.forget(key)
         session, nodes = closed
         try:
             holders = await self._delete_parts(key)
@@ -159,7 +162,8 @@ class DynamoSessionStore(SessionStore):
         return {state.holder for state in states if state.holder}
 
     def forget(self, key: str) -> None:
-        self._waiting.drop(key)
+        for item in [item for item in list(self._running) if item[0] == key]:
+            self._running.pop(item, None)
 
     async def get(self, key: str) -> Session | None:
         record = await self._record(key)

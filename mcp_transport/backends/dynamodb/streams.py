@@ -24,8 +24,8 @@ from mcp_transport.backends.dynamodb.stream_state import (
 )
 from mcp_transport.backends.dynamodb.subscription_set import subscriptions_address, subscriptions_kind
 from mcp_transport.backends.dynamodb.versioned import Draft, VersionedItems
-from mcp_transport.backends.dynamodb.waiting import WaitingStreams
 from mcp_transport.backends.dynamodb.writes import Put
+from mcp_transport.backends.membership import RunningStreams
 from mcp_transport.backends.records import StreamRecord
 from mcp_transport.backends.results import (
     Appended,
@@ -67,11 +67,11 @@ class DynamoStreamLog(StreamLog):
         policy: Policy,
         items: VersionedItems,
         records: SessionRecords,
-        waiting: WaitingStreams,
+        running: RunningStreams,
         bus: DynamoNodeBus,
     ) -> None:
         self._client, self._policy, self._items, self._bus = client, policy, items, bus
-        self._records, self._waiting, self._events = records, waiting, EventLog(client)
+        self._records, self._running, self._events = records, running, EventLog(client)
         # Claims that have failed on the way: the same node may claim these streams again.
         self._unfinished = set[tuple[str, str, str]]()
 
@@ -98,7 +98,7 @@ class DynamoStreamLog(StreamLog):
         peek = self._items.peek(address, stream_kind)
         record, stored = await asyncio.gather(self._records.read(key), peek)
         if record is None:
-            self._waiting.running.pop((key, stream), None)
+            self._running.pop((key, stream), None)
             return None
         append = Append(
             events=events,
@@ -117,11 +117,9 @@ class DynamoStreamLog(StreamLog):
         # Before the state, so that every number in it has an event.
         await self._events.write(key, stream, append.new_events(stored), append.stored_until or append.ends)
         appended, oldest = await self._items.modify(address, stream_kind, append)
-        if appended.holder is not None:
-            self._waiting.note_holder(key, stream, appended.holder.node, is_over=append.stored_until is not None)
         await self._drop_before(key, stream, oldest)
         if appended.fenced or leaving:
-            self._waiting.running.pop((key, stream), None)
+            self._running.pop((key, stream), None)
         if leaving and not appended.fenced and not appended.missing:
             await self._records.leave(key, leaving, stream)
         return appended
@@ -198,7 +196,7 @@ class DynamoStreamLog(StreamLog):
             self._events.read(key, stream, cursor, state), self._records.write_history(key, numbered)
         )
         is_over = state.stored_until is not None
-        self._waiting.hold(key, stream, node)
+        self._bus.wake()
         return Attached(
             session,
             holder,
@@ -231,8 +229,6 @@ class DynamoStreamLog(StreamLog):
     ) -> None:
         change = Checkpoint(delivered=delivered, last_broadcast=last_broadcast, released_epoch=released_epoch)
         await self._items.modify(stream_address(key, stream), stream_kind, change)
-        if released_epoch:
-            self._waiting.held.pop((key, stream), None)
 
     # -- take-over -----------------------------------------------------------------------------------
 
@@ -291,7 +287,8 @@ class DynamoStreamLog(StreamLog):
         whole, _ = await asyncio.gather(
             self._records.bodies.read(key, requests, record.body_parts), self._records.write_history(key, numbered)
         )
-        self._waiting.run(key, stream, node)
+        self._running[key, stream] = node
+        self._bus.wake()
         return Claimed(record.session, whole, state.last + 1, state.losses)
 
     async def _leave_answered(

@@ -13,7 +13,6 @@ from mcp_transport.backends.dynamodb import inbox
 from mcp_transport.backends.dynamodb.client import DynamoClient, TableSettings
 from mcp_transport.backends.dynamodb.items import Address
 from mcp_transport.backends.dynamodb.node_bus import DynamoNodeBus
-from mcp_transport.backends.dynamodb.waiting import WaitingStreams
 from mcp_transport.domain.node_messages import Closed, Doubted, ReplyArrived, Superseded
 from mcp_transport.domain.policy import Policy
 from mcp_transport.exceptions import BackendError
@@ -29,7 +28,7 @@ PATIENT = Policy(lease=600.0)
 
 
 def build_process(table: TableSettings, policy: Policy = PATIENT) -> Process:
-    return Process(DynamoNodeBus(build_client(table), policy, WaitingStreams()))
+    return Process(DynamoNodeBus(build_client(table), policy, {}))
 
 
 @pytest.fixture
@@ -44,8 +43,7 @@ async def sender(table: TableSettings) -> AsyncIterator[Process]:
 async def receiver(table: TableSettings, sender: Process) -> AsyncIterator[Process]:
     """A process whose node `b` polls often."""
     process = build_process(table)
-    bus: Any = process.bus
-    bus._waiting.hold(KEY, STREAM, "b")
+    process.expecting.add("b")
     await process.start("b")
     yield process
     await process.leave()
@@ -180,13 +178,14 @@ async def test_who_expects_a_reply_polls_often(
     assert store.inbox._is_waiting()
 
 
-async def test_a_stream_that_another_thread_adds_wakes_the_node(table: TableSettings, sender: Process) -> None:
+async def test_another_thread_can_wake_the_node(table: TableSettings, sender: Process) -> None:
     slow = build_process(table)
     bus: Any = slow.bus
     await slow.start("b")
     try:
         assert await sender.bus.send("b", Closed(KEY))
-        await asyncio.to_thread(bus._waiting.hold, KEY, STREAM, "b")
+        slow.expecting.add("b")
+        await asyncio.to_thread(bus.wake)
         await slow.receives("b", Closed(KEY))
     finally:
         await slow.leave()

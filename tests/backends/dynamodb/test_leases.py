@@ -11,7 +11,6 @@ from mcp_transport.backends.dynamodb.client import DynamoClient, TableSettings
 from mcp_transport.backends.dynamodb.items import Address
 from mcp_transport.backends.dynamodb.leases import Lease, Observation, Observations, lease_item, read_leases
 from mcp_transport.backends.dynamodb.node_bus import DynamoNodeBus
-from mcp_transport.backends.dynamodb.waiting import WaitingStreams
 from mcp_transport.backends.dynamodb.writes import Put
 from mcp_transport.domain.node_messages import LeaseLapsed, NodeLost, Orphaned
 from mcp_transport.exceptions import BackendError
@@ -33,7 +32,7 @@ def test_an_unchanged_beat_was_observed_since_it_was_first_read() -> None:
 
 @pytest.fixture
 async def process(table: TableSettings) -> AsyncIterator[Process]:
-    process = Process(DynamoNodeBus(build_client(table), QUICK, WaitingStreams()))
+    process = Process(DynamoNodeBus(build_client(table), QUICK, {}))
     await process.start("a")
     yield process
     await process.leave()
@@ -140,7 +139,7 @@ async def test_a_heartbeat_costs_at_most_two_writes_and_two_reads(process: Proce
 
 async def test_a_table_that_does_not_exist_is_reported(table: TableSettings) -> None:
     missing = TableSettings(table="missing", region=table.region, endpoint_url=table.endpoint_url)
-    process = Process(DynamoNodeBus(build_client(missing), QUICK, WaitingStreams()))
+    process = Process(DynamoNodeBus(build_client(missing), QUICK, {}))
     with pytest.raises(BackendError, match="does not exist"):
         await process.start("a")
     with pytest.raises(BackendError):

@@ -11,7 +11,6 @@ import pytest
 from mcp_transport.backends.dynamodb.client import TableSettings
 from mcp_transport.backends.dynamodb.items import Address
 from mcp_transport.backends.dynamodb.node_bus import DynamoNodeBus
-from mcp_transport.backends.dynamodb.waiting import WaitingStreams
 from mcp_transport.backends.dynamodb.writes import Put
 from tests.backends.contract_nodes import QUICK, NodeContract, Process
 from tests.support.dynamodb.backend import build_client
@@ -26,7 +25,7 @@ class TestDynamoNodes(NodeContract):
         processes = []
 
         def build_one() -> Process:
-            processes.append(process := Process(DynamoNodeBus(build_client(table), QUICK, WaitingStreams())))
+            processes.append(process := Process(DynamoNodeBus(build_client(table), QUICK, {})))
             return process
 
         yield build_one

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 import pytest
 
 from mcp_transport.backends.dynamodb.node_bus import DynamoNodeBus
-from mcp_transport.backends.dynamodb.waiting import WaitingStreams
 from mcp_transport.domain.node_messages import Closed, LeaseLapsed, NodeLost, NodeMessage, Orphaned, StoreReturned
 from mcp_transport.domain.policy import Policy
 from mcp_transport.exceptions import BackendError
@@ -29,7 +28,7 @@ async def cluster(table: VirtualTable, *names: str, errors: float = 0.0) -> Asyn
     processes = {}
     for name in names:
         client = table.client(table.random.uniform(-errors, errors))
-        processes[name] = Process(DynamoNodeBus(client, POLICY, WaitingStreams()))
+        processes[name] = Process(DynamoNodeBus(client, POLICY, {}))
         await processes[name].start(name)
     yield processes
     for process in processes.values():
@@ -158,7 +157,7 @@ def test_each_message_that_was_sent_arrives_once(seed: int) -> None:
                         await processes[name].pause(name)
                         processes[name].resume(name)
                     elif random.random() < 0.5:
-                        processes[name].bus._waiting.run(KEY, STREAM, name)  # type: ignore[attr-defined]
+                        expect(processes[name], name)
                     else:
                         table.is_away = True
                         await asyncio.sleep(random.uniform(0, 2))
@@ -179,6 +178,12 @@ def test_each_message_that_was_sent_arrives_once(seed: int) -> None:
     run_virtually(live())
 
 
+def expect(process: Process, node: str) -> None:
+    """Let a node expect messages, as when a call begins."""
+    process.expecting.add(node)
+    process.bus.wake()  # type: ignore[attr-defined]
+
+
 def polls(table: VirtualTable, node: str) -> list[float]:
     """Return when an inbox was read."""
     return [
@@ -192,12 +197,11 @@ def test_polls_are_few_unless_something_waits() -> None:
     async def live() -> None:
         table, loop = VirtualTable(1), asyncio.get_running_loop()
         async with cluster(table, "a", "b") as processes:
-            waiting: WaitingStreams = processes["a"].bus._waiting  # type: ignore[attr-defined]
             await asyncio.sleep(100)
             assert 29 <= len(polls(table, "a")) <= 31, "one with each heartbeat"
             table.requests.clear()
             begun = loop.time()
-            waiting.hold(KEY, STREAM, "a")
+            expect(processes["a"], "a")
             await asyncio.sleep(1)
             assert polls(table, "a")[0] - begun == pytest.approx(0.02)
             assert 4 <= len(polls(table, "a")) <= 6
@@ -211,10 +215,26 @@ def test_polls_are_few_unless_something_waits() -> None:
             await asyncio.sleep(0.3)
             after = [time for time in polls(table, "a") if time > times[-1]]
             assert len(after) >= 2, "often again after a message"
-            waiting.drop(KEY)
+            processes["a"].expecting.clear()
             await asyncio.sleep(5)
             table.requests.clear()
             await asyncio.sleep(100)
             assert 29 <= len(polls(table, "a")) <= 31
+
+    run_virtually(live())
+
+
+def test_what_nobody_wakes_the_node_for_is_noticed_within_a_second() -> None:
+    """A subscription without a session changes nothing in the store."""
+
+    async def live() -> None:
+        table = VirtualTable(1)
+        async with cluster(table, "a", "b") as processes:
+            await asyncio.sleep(20.1)
+            table.requests.clear()
+            processes["a"].expecting.add("a")
+            assert await processes["b"].bus.send("a", Closed(KEY))
+            await asyncio.sleep(1.5)
+            assert processes["a"].received["a"] == [Closed(KEY)]
 
     run_virtually(live())
