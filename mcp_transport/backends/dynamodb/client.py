@@ -9,7 +9,6 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -20,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mcp_transport.backends.dynamodb.items import Address, Item, from_attributes, to_attributes
 from mcp_transport.backends.dynamodb.store_clock import StoreClock
 from mcp_transport.backends.dynamodb.writes import Conflict, Write, action, request
-from mcp_transport.exceptions import BackendError, Unreadable
+from mcp_transport.exceptions import BackendError
 
 __all__ = ["MAX_ITEM_BYTES", "DynamoClient", "TableSettings", "default_region"]
 
@@ -234,9 +233,7 @@ class DynamoClient:
     def _translated(self, error: ClientError) -> Exception:
         code, text = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
         if code == "ConditionalCheckFailedException":
-            with suppress(Unreadable):
-                return Conflict(from_attributes(error.response["Item"]) if "Item" in error.response else None)
-            return Conflict()
+            return Conflict(from_attributes(error.response["Item"]) if "Item" in error.response else None)
         if code in ("TransactionInProgressException", "TransactionConflictException"):
             return Conflict()
         if code == "TransactionCanceledException":

@@ -8,14 +8,14 @@ Nodes look at each other with each heartbeat, so a node is swept at most 5/3 of 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from mcp_transport.backends.codec import milliseconds
 from mcp_transport.backends.dynamodb.client import DynamoClient
-from mcp_transport.backends.dynamodb.items import EXPIRES, VERSION, Address, Item, count_of, from_attributes
+from mcp_transport.backends.dynamodb.items import EXPIRES, VERSION, Address, Item, count_of
 
 __all__ = ["KEEP_SECONDS", "Lease", "Observation", "Observations", "lease_item", "read_lease", "read_leases"]
 
@@ -97,33 +97,21 @@ async def read_lease(client: DynamoClient, node: str, seconds: float) -> Lease |
 
     Raises: BackendError.
     """
-    key = lease_address(node).attributes()
-    reply = await client.call("get_item", TableName=client.table, Key=key, ConsistentRead=True)
-    return _decode(reply["Item"], seconds) if "Item" in reply else None
+    item = await client.get(lease_address(node))
+    return _decode(item, seconds) if item is not None else None
 
 
 async def read_leases(client: DynamoClient, seconds: float, *, consistent: bool) -> dict[str, Lease]:
     """Return the leases of all nodes by name, unreadable ones included. Raises: BackendError."""
-    parameters: dict[str, Any] = {
-        "KeyConditionExpression": "pk = :pk",
-        "ExpressionAttributeValues": {":pk": {"S": _NODES}},
-        "ConsistentRead": consistent,
-    }
-    leases = dict[str, Lease]()
-    while True:
-        reply = await client.call("query", TableName=client.table, **parameters)
-        leases |= {raw["sk"]["S"]: _decode(raw, seconds) for raw in reply["Items"]}
-        if not (following := reply.get("LastEvaluatedKey")):
-            return leases
-        parameters["ExclusiveStartKey"] = following
+    items = await client.query(_NODES, consistent=consistent)
+    return {item["sk"]: _decode(item, seconds) for item in items}
 
 
-def _decode(raw: Mapping[str, Any], seconds: float) -> Lease:
+def _decode(item: Item, seconds: float) -> Lease:
     """Decode a lease. An item that no release has written counts as a beat, so that it is swept some time."""
-    item = from_attributes(raw)
     with suppress(KeyError, ValueError):
         beat, length = count_of(item[VERSION], 1), count_of(item["lease"], 1, _MAX_LEASE_MILLISECONDS)
         return Lease(
             beat, length / 1000, count_of(item["renewed"]) / 1000, item["swept"] is True, item["full"] is True
         )
-    return Lease(-1 - zlib.crc32(repr(sorted(raw.items())).encode()), seconds)
+    return Lease(-1 - zlib.crc32(repr(sorted(item.items(), key=lambda each: each[0])).encode()), seconds)
