@@ -22,6 +22,7 @@ from django.utils.module_loading import import_string
 from mcp_transport import bootstrap, conf
 from mcp_transport.backends.base import Backend
 from mcp_transport.discovery import declared, needs_declarations
+from mcp_transport.protocol.headers import REGION_HEADER
 from mcp_transport.protocol.origin import EXPOSED_HEADERS, METHODS, REQUEST_HEADERS
 from mcp_transport.session_backend import max_event_bytes
 
@@ -288,11 +289,12 @@ def _missing_in_cors(path: str) -> dict[str, list[str]]:
         return {}
     middleware = CorsMiddleware(lambda request: HttpResponse())
     origins = [origin for origin in conf.get("ALLOWED_ORIGINS") if origin != "*" and not cors.CORS_ALLOW_ALL_ORIGINS]
+    exposed = [name for name in EXPOSED_HEADERS if name != REGION_HEADER or conf.get("REGION")]
     missing = {
         "CORS_ALLOW_HEADERS": _missing(REQUEST_HEADERS, cors.CORS_ALLOW_HEADERS),
         "CORS_ALLOW_METHODS": _missing(METHODS, cors.CORS_ALLOW_METHODS),
         # If empty, the headers of the endpoint stay in place.
-        "CORS_EXPOSE_HEADERS": _missing(EXPOSED_HEADERS, cors.CORS_EXPOSE_HEADERS or EXPOSED_HEADERS),
+        "CORS_EXPOSE_HEADERS": _missing(exposed, cors.CORS_EXPOSE_HEADERS or exposed),
         "CORS_ALLOWED_ORIGINS": [
             origin for origin in origins if not middleware.origin_found_in_white_lists(origin, urlsplit(origin))
         ],

@@ -84,6 +84,13 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "which botocore finds elsewhere if they are not here or None.",
         fault=validation.dynamodb_fault,
     ),
+    "REGION": _from_policy(
+        "region",
+        str,
+        "The region of this process, such as `eu-west-1`, if the deployment has several. It is in the header "
+        "`X-MCP-Region` of each response, and in the ids of new sessions.",
+        fault=validation.region_fault,
+    ),
     "CACHE": Setting(
         "default",
         str,

@@ -21,6 +21,7 @@ __all__ = [
     "origins_fault",
     "proxies_fault",
     "rate_limits_fault",
+    "region_fault",
     "result_bytes_fault",
     "scopes_fault",
     "type_fault",
@@ -40,6 +41,8 @@ _TABLE: Final = {
     "REGION": (re.compile(r"[a-z]{2,}(-[a-z0-9]+)+"), "a region such as 'eu-west-1'"),
     "ENDPOINT_URL": (re.compile(r"https?://[^/?#@\s]+/?", re.I), "an http or https URL without a path"),
 }
+_REGION: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_MAX_REGION: Final = 32  # it is in each session id, of at most 512 characters
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 # The methods of 2026-07-28 whose results clients may cache (caching).
@@ -133,6 +136,13 @@ def rate_limits_fault(rates: Mapping[Any, Any]) -> str:
         except ValueError as error:
             return f"{key!r}: {error}"
     return ""
+
+
+def region_fault(region: str) -> str:
+    """Check the name of a region."""
+    if not region or (_REGION.fullmatch(region) and len(region) <= _MAX_REGION):
+        return ""
+    return f"expected at most {_MAX_REGION} of a-z, 0-9 and single '-', such as 'eu-west-1', got {region!r}"
 
 
 def dynamodb_fault(options: Mapping[Any, Any]) -> str:

@@ -45,3 +45,5 @@ class Policy(RequestRules):
     lease: float = 10.0
     drain: float = 20.0  # below the 30 s after which Kubernetes kills the pod
     rehydrate: bool = True
+    region: str = ""
+    """The region of this process, if the deployment has several."""

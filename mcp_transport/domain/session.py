@@ -37,6 +37,8 @@ class Session:
     user_agent: str = ""
     node: str = ""
     """The node that served the last request."""
+    region: str = ""
+    """The home region, in whose store the session is; empty if the deployment has one region."""
     created: float = 0.0
     last_seen: float = 0.0
     ends: float = 0.0
@@ -74,7 +76,8 @@ class InFlightRequest:
 
 _TIMES: Final = ("created", "last_seen", "ends")
 _TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
-    **dict.fromkeys(("protocol_version", "principal", "log_level", "user", "address", "user_agent", "node"), str),
+    **dict.fromkeys(("protocol_version", "principal", "log_level", "user", "address", "user_agent"), str),
+    **dict.fromkeys(("node", "region"), str),
     **dict.fromkeys(("client_info", "capabilities"), dict),
     **dict.fromkeys(("requests", "errors", "calls", "streams"), int),
     **dict.fromkeys(_TIMES, (int, float)),

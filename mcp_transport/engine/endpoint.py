@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.concurrency import ConcurrencyLimiter
@@ -38,7 +38,7 @@ from mcp_transport.exceptions import BackendError, ClientDisconnected, ProtocolE
 from mcp_transport.kernel import Kernel, continued_trace, is_cancellation
 from mcp_transport.protocol.client_address import TrustedProxies
 from mcp_transport.protocol.errors import INTERNAL_ERROR
-from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.headers import REGION_HEADER, Headers
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
 from mcp_transport.protocol.idempotency import idempotency_capability
 from mcp_transport.protocol.origin import cors_headers, has_allowed_origin, preflight_headers
@@ -60,6 +60,9 @@ logger = logging.getLogger(__name__)
 
 Authenticate = Callable[[HTTPRequest], Awaitable[Principal]]
 Throttle = Callable[[HTTPRequest, Principal], Awaitable[None]]
+
+
+AnyReply = TypeVar("AnyReply", Reply, Reply | StreamReply)
 
 
 async def _anonymous(request: HTTPRequest) -> Principal:
@@ -141,7 +144,7 @@ class Endpoint:
         try:
             check_before_authentication(request, self.policy)
             if request.method == "OPTIONS":
-                return self._preflight(request)
+                return self._with_region(self._preflight(request))
             principal = await self._authenticate(request)
             check_before_body(request, self.policy)
             if request.method != "POST":
@@ -171,7 +174,7 @@ class Endpoint:
         finally:
             if memory is not None:
                 memory.release()
-        reply = replies.with_length(reply)
+        reply = self._with_region(replies.with_length(reply))
         return self._with_cors(request, replies.close_connection(reply, request) if self.pool.is_stopping else reply)
 
     def _refuse(
@@ -232,6 +235,11 @@ class Endpoint:
     def _preflight(self, request: HTTPRequest) -> Reply:
         requested = request.headers.get("access-control-request-headers")
         return Reply(status=204, headers=preflight_headers(request.headers.get("origin"), requested))
+
+    def _with_region(self, reply: AnyReply) -> AnyReply:
+        if not self.policy.region:
+            return reply
+        return replace(reply, headers=(*reply.headers, (REGION_HEADER, self.policy.region)))
 
     def _with_cors(self, request: HTTPRequest, reply: Reply | StreamReply) -> Reply | StreamReply:
         origin = request.headers.get("origin")

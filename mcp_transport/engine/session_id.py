@@ -64,7 +64,7 @@ def unseal(session_id: str, keys: Sequence[bytes], principal_binding: str, now: 
         created, ends, owner = _HEADER.unpack_from(content)
         if not hmac.compare_digest(owner, _digest(principal_binding)):
             return None  # before any step that would take longer than for an unknown id
-        version, client_info, capabilities = _unpack(content[_HEADER.size :])
+        version, client_info, capabilities, region = _unpack(content[_HEADER.size :])
         is_sessionful = REVISIONS[version].sessionful
     except (struct.error, zlib.error, LookupError, TypeError, ValueError):
         return None
@@ -77,6 +77,7 @@ def unseal(session_id: str, keys: Sequence[bytes], principal_binding: str, now: 
         client_info=client_info,
         capabilities=capabilities,
         initialized=True,
+        region=region,
         created=float(created),
         last_seen=now,
         ends=float(ends),
@@ -89,7 +90,7 @@ def _contents(session: Session) -> Iterator[bytes]:
     names = {name: info[name][:_MAX_NAME_LENGTH] for name in ("name", "version") if isinstance(info.get(name), str)}
     header = _HEADER.pack(_whole(session.created), _whole(session.ends), _digest(session.principal))
     for client in ([info, capabilities], [names, capabilities], [names, _essential(capabilities)]):
-        plain = _json([session.protocol_version, *client])
+        plain = _json([session.protocol_version, *client, *([session.region] if session.region else [])])
         if 0 < len(plain) <= _MAX_JSON_BYTES:
             # A window of 4 KiB: setting up zlib's largest one takes longer than the rest of a new session's id.
             deflate = zlib.compressobj(level=9, wbits=-12, memLevel=5)
@@ -117,10 +118,13 @@ def _json(value: Any) -> bytes:
         return b""
 
 
-def _unpack(packed: bytes) -> tuple[str, dict[str, Any], dict[str, Any]]:
+def _unpack(packed: bytes) -> tuple[str, dict[str, Any], dict[str, Any], str]:
     plain = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, _MAX_JSON_BYTES)
-    version, client_info, capabilities = orjson.loads(plain)
-    return version, dict(client_info), dict(capabilities)
+    version, client_info, capabilities, *regions = orjson.loads(plain)
+    [region] = regions or [""]
+    if not isinstance(region, str):
+        raise TypeError("not the name of a region")
+    return version, dict(client_info), dict(capabilities), region
 
 
 def _decrypt(sealed: bytes, keys: Sequence[bytes]) -> bytes:

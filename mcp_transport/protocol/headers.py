@@ -16,6 +16,7 @@ __all__ = [
     "MAX_LINES",
     "MAX_LIST",
     "MAX_SESSION_ID",
+    "REGION_HEADER",
     "Accepts",
     "Headers",
     "check_limits",
@@ -40,6 +41,9 @@ MAX_LIST: Final = 1024
 _LISTS: Final = ("accept", "content-type", "access-control-request-headers")
 MAX_SESSION_ID: Final = 511
 """Characters of the longest Mcp-Session-Id; some proxies refuse headers longer than 512 bytes."""
+
+REGION_HEADER: Final = "X-MCP-Region"
+"""The response header that names the region which has answered."""
 
 _WHITESPACE: Final = " \t"
 

@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.headers import REGION_HEADER, Headers
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.request_rules import RequestRules
 
@@ -42,7 +42,7 @@ REQUEST_HEADERS: Final = (
     "Idempotency-Key",
 )
 """Access-Control-Allow-Headers: the request headers that a page may send."""
-EXPOSED_HEADERS: Final = ("Mcp-Session-Id", "WWW-Authenticate", "Retry-After")
+EXPOSED_HEADERS: Final = ("Mcp-Session-Id", "WWW-Authenticate", "Retry-After", REGION_HEADER)
 """Access-Control-Expose-Headers: the response headers that a page may read."""
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})

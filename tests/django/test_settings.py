@@ -30,6 +30,7 @@ RIGHT: dict[str, list[Any]] = {
     "FAST_PATH": [True, False],
     "BACKEND": ["memory", "cache", "redis", "dynamodb", "auto", "shop.sessions.Backend"],
     "DYNAMODB": [{}, {"TABLE": "a.b-c_d", "REGION": "us-gov-west-1", "ENDPOINT_URL": None}],
+    "REGION": ["", "eu-west-1", "frankfurt"],
     "REDIS_CLUSTER": [True, False, None],
     "CACHE": ["default"],
     "PROTOCOL_VERSIONS": [["2025-11-25"], ("2025-11-25", "2026-07-28")],
@@ -108,6 +109,13 @@ def test_proxies_must_be_addresses_or_networks(entry: str, settings: Any) -> Non
     settings.MCP_TRANSPORT = {"TRUSTED_PROXIES": ["10.0.0.0/8", entry]}
     expected = f"expected IP addresses, networks such as '10.0.0.0/8', or 'unix', got {entry!r}: "
     assert conf.problems()["TRUSTED_PROXIES"].startswith(expected)
+
+
+@pytest.mark.parametrize("region", ["EU", "eu_west", "eu west", "-eu", "eu--west", "a" * 33, "eu\n"])
+def test_a_region_must_fit_into_headers_and_ids(region: str, settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"REGION": region}
+    expected = f"expected at most 32 of a-z, 0-9 and single '-', such as 'eu-west-1', got {region!r}"
+    assert conf.problems()["REGION"] == expected
 
 
 # -- the policy made of them -------------------------------------------------------------------------

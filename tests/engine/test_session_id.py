@@ -92,6 +92,11 @@ def test_session_is_rebuilt_from_its_id_alone() -> None:
     )
 
 
+def test_home_region_comes_back() -> None:
+    assert reopened(SESSION).region == ""
+    assert reopened(replace(SESSION, region="ap-southeast-1")).region == "ap-southeast-1"
+
+
 def test_each_revision_with_sessions_comes_back() -> None:
     for version in sessionful(tuple(REVISIONS)):
         assert reopened(replace(SESSION, protocol_version=version)).protocol_version == version
@@ -328,6 +333,8 @@ def test_bomb_is_not_inflated() -> None:
         b"short",
         content_of(b"")[:-2],
         content_of(b'["2025-11-25",{},{}]')[:-4],
+        content_of(b'["2025-11-25",{},{},"eu","west"]'),
+        content_of(b'["2025-11-25",{},{},7]'),
         content_of(b'["2025-11-25",{},{}]')[:32] + b"\xff\xff\xff",
         *(
             content_of(state)

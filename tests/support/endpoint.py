@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -33,13 +33,21 @@ def endpoint_of(
     policy: Policy | None = None,
     backend: Backend | LocalBackend | None = None,
     rate_limits: RateLimits | None = None,
+    session_keys: Sequence[bytes] = (),
 ) -> Endpoint:
     """Build an endpoint that whoever builds it has to stop."""
     policy = policy or Policy()
     store = backend or MemoryBackend(policy, clock.now)
     store = store if isinstance(store, Backend) else Backend.of(store)
     return Endpoint(
-        Kernel(server), store, policy, keys=KEYS, authenticate=authenticate, clock=clock, rate_limits=rate_limits
+        Kernel(server),
+        store,
+        policy,
+        keys=KEYS,
+        session_keys=session_keys,
+        authenticate=authenticate,
+        clock=clock,
+        rate_limits=rate_limits,
     )
 
 
@@ -63,9 +71,14 @@ async def build_endpoint(clock: FakeClock, gate: Gate) -> AsyncIterator[BuildEnd
     watches: list[LeakWatch] = []
 
     def build(
-        backend: Any = None, server: Any = None, rate_limits: RateLimits | None = None, **changes: Any
+        backend: Any = None,
+        server: Any = None,
+        rate_limits: RateLimits | None = None,
+        session_keys: Sequence[bytes] = (),
+        **changes: Any,
     ) -> Endpoint:
-        built.append(endpoint_of(server or build_tools(gate), clock, Policy(**changes), backend, rate_limits))
+        tools, policy = server or build_tools(gate), Policy(**changes)
+        built.append(endpoint_of(tools, clock, policy, backend, rate_limits, session_keys))
         watches.append(LeakWatch(built[-1]))
         return built[-1]
 

@@ -64,7 +64,7 @@ NEXT_CLEANUP: Final = b"!"
 """The field beside a session's streams with the time of the next cleanup."""
 
 # Fields that never change are stored as one value.
-_FIXED: Final = ("protocol_version", "client_info", "capabilities", "user", "address", "user_agent")
+_FIXED: Final = ("protocol_version", "client_info", "capabilities", "user", "address", "user_agent", "region")
 _CHANGING: Final = ("initialized", "log_level", "node", "requests", "errors")
 # Longer values are decoded each time and not cached: clients choose most of their content.
 _MAX_CACHED_BYTES: Final = 1024
@@ -82,7 +82,7 @@ def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
 
 def encode_members(session: Session) -> list[Any]:
     """Encode a record's fields, except the times, as a flat list of names and values."""
-    fixed = dumps({name: getattr(session, name) for name in _FIXED})
+    fixed = dumps({name: getattr(session, name) for name in _FIXED if name != "region" or session.region})
     changing = encode_changes({name: getattr(session, name) for name in _CHANGING})
     # The previous release stores subscriptions here, and cannot read a record without this field.
     return ["principal", session.principal, "about", fixed, "subscriptions", b"[]", *changing]

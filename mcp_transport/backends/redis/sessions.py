@@ -104,9 +104,12 @@ class RedisSessionStore(SessionStore):
         store_created_at, now = await self._client.store_times()
         created = milliseconds(session.created)
         # A session from before the store was last emptied was lost with it, and a recent one cannot have expired.
-        # Any other has expired, since it was not used.
-        if created + _MAX_CLOCK_SKEW_MILLISECONDS >= store_created_at and now >= created + self._client.ttl:
+        # Any other has expired, since it was not used; but one of another region was used there.
+        was_stored = created + _MAX_CLOCK_SKEW_MILLISECONDS >= store_created_at
+        is_ours = session.region == self._client.policy.region
+        if is_ours and was_stored and now >= created + self._client.ttl:
             return False
+        session = replace(session, region=self._client.policy.region)
         if await self._store(session, created=created) is None:
             # The session was closed; or another node was faster, and then it exists.
             return await self.get(session.key) is not None

@@ -65,12 +65,12 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
         address=request.peer,
         user_agent=request.headers.get("user-agent", "")[:200],
         node=node.id,
+        region=node.policy.region,
         created=now,
         last_seen=now,
         ends=now + node.policy.session_max_age,
     )
-    # A sealed id contains the session, for stores in which it can be restored.
-    session_id = seal(session, node.session_keys if node.backend.sessions.restores_sessions and is_valid else ())
+    session_id = _new_id(node, session) if is_valid else seal(session, ())
     session = replace(session, key=session_key(session_id))
     context = SessionRequest(node, request, principal, session, session_id)
     channel = SessionChannel(node, session.key)
@@ -85,6 +85,12 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
     if node.observer.audits(SessionOpened):
         node.observer.audit(_opened(session, principal))
     return complete_reply(encode(outcome.body(message.id)), accepts, headers=(("Mcp-Session-Id", session_id),))
+
+
+def _new_id(node: Node, session: Session) -> str:
+    """Return an id that contains the session, for stores in which it can be restored, or its home region."""
+    is_sealed = node.backend.sessions.restores_sessions or session.region
+    return seal(session, node.session_keys if is_sealed else ())
 
 
 def _measure(node: Node, request: HTTPRequest, session: Session, outcome: Outcome) -> None:
