@@ -14,7 +14,7 @@ from mcp_transport.client.endpoints import Endpoint
 from mcp_transport.client.errors import LoadRefusal, load_refusal
 from mcp_transport.client.requests import Outgoing
 from mcp_transport.client.sessions import parse_response
-from mcp_transport.client.streams import is_stream
+from mcp_transport.client.streams import is_stream, region_of
 
 __all__ = ["AttemptFailed", "attempt"]
 
@@ -46,6 +46,8 @@ class AttemptFailed(Exception):
     is_sent: bool = True
     is_for_tool: bool = False
     """Is it a limit of the called tool, so that the endpoint takes other requests?"""
+    region: str = ""
+    """The region that refused the request, if the server names it."""
 
 
 async def attempt(
@@ -69,7 +71,9 @@ async def attempt(
         response = await _with_timeout(seconds, may_repeat, _send(http, request))
         is_running = response.status_code == _STILL_RUNNING and "idempotency-key" in outgoing.headers
         if is_running or response.status_code in (*_NOT_PROCESSED, *_GATEWAY):
-            raise await _refusal(response, seconds)
+            failure = await _refusal(response, seconds)
+            failure.region = region_of(response)
+            raise failure
         if is_stream(response):
             return response
         await _read(response)

@@ -80,6 +80,7 @@ class Client(mcp.client.Client):
         idle_timeout: float = 60.0,
         session: SavedSession | None = None,
         on_session_lost: Callable[[], Awaitable[None] | None] | None = None,
+        on_region_changed: Callable[[str], Awaitable[None] | None] | None = None,
         **options: Unpack[SDKOptions],
     ) -> None:
         """Create a client for the URLs of one server; all endpoints get the same credentials.
@@ -95,6 +96,7 @@ class Client(mcp.client.Client):
             idle_timeout: seconds without a byte after which a resumable stream counts as broken.
             session: the result of `save_session`, to resume that session.
             on_session_lost: called when the server has lost the session and a new one was opened.
+            on_region_changed: called with the name of a region when new requests go there instead of to another.
             options: options of `mcp.Client`.
 
         Raises:
@@ -107,7 +109,7 @@ class Client(mcp.client.Client):
         self._limits = Limits(deadline, attempt_timeout, idle_timeout)
         self._user_http, self._headers, self._auth = http_client, headers, auth
         self._saved, self._state = session, SessionState(session)
-        self._on_session_lost = on_session_lost
+        self._on_session_lost, self._on_region_changed = on_session_lost, on_region_changed
         self._idempotent: dict[str, bool] = {}
         self._tools_lock = asyncio.Lock()
         self._delivery: Delivery | None = None
@@ -122,7 +124,8 @@ class Client(mcp.client.Client):
             http = httpx2.AsyncClient(timeout=_TIMEOUT, limits=_LIMITS, headers=self._headers, auth=self._auth)
             await stack.enter_async_context(http)
         delivery = Delivery(http, self._endpoints, self._state, self._limits, self._is_idempotent)
-        failover = await stack.enter_async_context(FailoverHTTP(delivery, self._state, self._session_lost))
+        failover = FailoverHTTP(delivery, self._state, self._session_lost, self._region_changed)
+        await stack.enter_async_context(failover)
         # The SDK logs the URL, so it gets one without credentials; `failover` chooses the endpoint of each request.
         transport = streamable_http_client(self._endpoints.current.name, http_client=failover)
         read, write = await stack.enter_async_context(transport)
@@ -163,6 +166,15 @@ class Client(mcp.client.Client):
     async def _session_lost(self) -> None:
         if self._on_session_lost is not None and inspect.isawaitable(result := self._on_session_lost()):
             await result
+
+    async def _region_changed(self, region: str) -> None:
+        if self._on_region_changed is not None and inspect.isawaitable(result := self._on_region_changed(region)):
+            await result
+
+    @property
+    def region(self) -> str:
+        """Return the region to which new requests go; empty if the server names none."""
+        return self._endpoints.current.region or ""
 
     async def _is_idempotent(self, tool: str) -> bool:
         """Return whether a tool's annotations allow calling it twice."""

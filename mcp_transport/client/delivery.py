@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import httpx2
 import tenacity
@@ -18,8 +18,10 @@ from mcp_transport.client.attempt import AttemptFailed, attempt
 from mcp_transport.client.circuit_breaker import RetryBudget
 from mcp_transport.client.endpoints import Endpoint, Endpoints
 from mcp_transport.client.errors import ClientError, EndpointsUnavailable, ResultUnknown
+from mcp_transport.client.regions import Regions
 from mcp_transport.client.requests import Outgoing
-from mcp_transport.client.sessions import SessionState
+from mcp_transport.client.sessions import SessionState, keep_seconds
+from mcp_transport.client.streams import region_of
 
 __all__ = ["Delivery", "Limits", "final_error"]
 
@@ -76,9 +78,19 @@ class Delivery:
         """Take the HTTP client, and `is_idempotent`, which tells whether a tool may be called twice."""
         self._http, self._endpoints, self._session, self.limits = http, endpoints, session, limits
         self._is_idempotent = is_idempotent
+        self.regions = Regions(endpoints, self.probe)
         self._budget = RetryBudget(refilled_at=time.monotonic())
         self.keep_seconds = 0.0
         """How long the server stores responses for idempotency keys; 0 if it does not."""
+
+    def renewed(self, result: Mapping[str, Any]) -> None:
+        """Record the result of `initialize` of a new session."""
+        self.keep_seconds = keep_seconds(result)
+        self._endpoints.without_session.clear()
+
+    def has_moved_from(self, region: str) -> bool:
+        """Return whether new requests go to another region."""
+        return self._endpoints.has_regions and self._endpoints.current.region != region
 
     async def may_repeat(self, outgoing: Outgoing) -> bool:
         """Return whether a request that may have run can be sent again in its session."""
@@ -137,8 +149,12 @@ class Delivery:
         if outgoing.is_cancelled:
             raise _Exhausted("the request was cancelled")
         retry_after, refused = 0.0, {}
-        for endpoint in self._endpoints.available(self.limits.attempt_timeout, outgoing.begins_work):
+        seconds = self.limits.attempt_timeout
+        for endpoint in self._endpoints.available(seconds, outgoing.begins_work, outgoing.region):
             await self._refuse_second_run(outgoing, failures)
+            if self._endpoints.has_regions and not await self._allows(outgoing, endpoint):
+                failures.setdefault(endpoint.name, "not asked: the request may have run in another region")
+                continue
             if endpoint.name in failures and not self._budget.take(time.monotonic()):
                 raise _Exhausted("the retry budget of this client is exhausted")
             try:
@@ -161,6 +177,56 @@ class Delivery:
             lost = "the response was lost, and the request may have run"
             raise ResultUnknown(lost, retryable=False, endpoints=failures)
 
+    async def _allows(self, outgoing: Outgoing, endpoint: Endpoint) -> bool:
+        """Return whether a request may run in an endpoint's region.
+
+        An idempotency key is only known where it was sent, so a region is asked for its name before it gets one.
+        """
+        if _KEY not in outgoing.headers or outgoing.is_repeatable:
+            return True
+        if not outgoing.may_have_run:
+            return endpoint.region is not None or await self.probe(endpoint, outgoing) > 0
+        if await self.may_run_twice(outgoing):
+            return True
+        # Asked even if its name is known: the address of a load balancer may lead to another region than before.
+        return await self.probe(endpoint, outgoing) > 0 and outgoing.sent_to <= {endpoint.region}
+
+    async def probe(self, endpoint: Endpoint, like: Outgoing) -> int:
+        """Learn the region of an endpoint; return the status of a request in the session, 0 without a response."""
+        started_at, session_id = time.monotonic(), self._session.id
+        outgoing = self._session.ping(like) if session_id else Outgoing("OPTIONS", {})
+        try:
+            response = await attempt(
+                self._http, endpoint, outgoing, session_id, self.limits.attempt_timeout, _always_repeatable
+            )
+        except AttemptFailed as failure:
+            self._failed(endpoint, failure)
+            return 0
+        await response.aclose()
+        seconds, region = time.monotonic() - started_at, region_of(response)
+        self._endpoints.record_success(endpoint, seconds, region, moves=False)
+        return response.status_code
+
+    async def finds_session(self, like: Outgoing, unknown: httpx2.Response) -> bool:
+        """Ask the other regions for a session that one does not know, and move to the first that has it.
+
+        Each is asked once, whatever its circuit: otherwise the session would be lost.
+        """
+        if not (region := region_of(unknown)):
+            return False
+        self._endpoints.without_session.add(region)
+        for endpoint in self._endpoints.elsewhere(region):
+            if endpoint.region in self._endpoints.without_session:
+                continue
+            status = await self.probe(endpoint, like)
+            if status == httpx2.codes.NOT_FOUND and endpoint.region:
+                self._endpoints.without_session.add(endpoint.region)
+            elif 200 <= status < 300:
+                self._endpoints.move_to(endpoint)
+                self.regions.followed(like)
+                return True
+        return False
+
     async def _attempt(self, endpoint: Endpoint, outgoing: Outgoing, failures: dict[str, str]) -> httpx2.Response:
         started_at = time.monotonic()
         failures.setdefault(endpoint.name, "no answer")  # if the deadline ends this attempt
@@ -175,15 +241,34 @@ class Delivery:
             )
         except AttemptFailed as failure:
             outgoing.may_have_run = may_have_run or failure.may_have_run
-            logger.info("endpoint %s failed: %s", endpoint.name, failure.reason)
-            # An endpoint that limits streams may still answer requests, and one that limits a tool those of others.
-            if not outgoing.is_listening and not failure.is_for_tool:
-                record = self._endpoints.record_busy if failure.is_busy else self._endpoints.record_failure
-                record(endpoint, failure.reason, failure.retry_after)
+            if failure.may_have_run:
+                outgoing.sent_to.add(endpoint.region or "")
+            # An endpoint that limits streams may still answer requests.
+            self._failed(endpoint, failure, is_down=not outgoing.is_listening)
             raise
         outgoing.may_have_run = may_have_run
-        self._endpoints.record_success(endpoint, time.monotonic() - started_at)
+        self._succeeded(endpoint, outgoing, response, time.monotonic() - started_at)
         return response
+
+    def _failed(self, endpoint: Endpoint, failure: AttemptFailed, *, is_down: bool = True) -> None:
+        logger.info("endpoint %s failed: %s", endpoint.name, failure.reason)
+        if failure.region:
+            self._endpoints.record_region(endpoint, failure.region)
+        if is_down and not failure.is_for_tool:  # one that limits a tool may answer requests of others
+            record = self._endpoints.record_busy if failure.is_busy else self._endpoints.record_failure
+            record(endpoint, failure.reason, failure.retry_after)
+
+    def _succeeded(self, endpoint: Endpoint, outgoing: Outgoing, response: httpx2.Response, seconds: float) -> None:
+        region = region_of(response)
+        serves_old_work = outgoing.region not in ("", self._endpoints.current.region)
+        is_unknown_here = bool(region) and response.status_code == httpx2.codes.NOT_FOUND
+        moves = not (serves_old_work or is_unknown_here)
+        self._endpoints.record_success(endpoint, seconds, region, moves=moves)
+        if self._endpoints.has_regions:
+            if outgoing.request_id is not None and not is_unknown_here:
+                outgoing.region = region
+                outgoing.sent_to.add(region)
+            self.regions.followed(outgoing)
 
 
 def final_error(outgoing: Outgoing, problem: str, endpoints: Mapping[str, str] = MappingProxyType({})) -> ClientError:
@@ -194,6 +279,10 @@ def final_error(outgoing: Outgoing, problem: str, endpoints: Mapping[str, str] =
     if outgoing.may_have_run and not (outgoing.is_repeatable or outgoing.is_idempotent):
         return ResultUnknown(f"{problem}, and the request may have run", retryable=False, endpoints=endpoints)
     return EndpointsUnavailable(problem, retryable=True, endpoints=endpoints)
+
+
+async def _always_repeatable() -> bool:
+    return True
 
 
 def _backoff(state: tenacity.RetryCallState) -> float:

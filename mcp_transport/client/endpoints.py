@@ -42,6 +42,8 @@ class Endpoint:
     """The last failure."""
     name: str = ""
     """The URL without its query, for messages."""
+    region: str | None = None
+    """The region that its last response named: empty if it named none, None before the first response."""
 
     def __post_init__(self) -> None:
         self.name = str(self.url.copy_with(query=None, fragment=None))
@@ -67,6 +69,10 @@ class Endpoints:
             raise ValueError("duplicate endpoint: each URL may be listed once")
         self._choice, self._clock = choice, clock
         self._current = self._all[0]
+        self.has_regions = False
+        """Has a response named a region?"""
+        self.without_session: set[str] = set()
+        """The regions that do not know the session."""
 
     @property
     def names(self) -> list[str]:
@@ -78,24 +84,49 @@ class Endpoints:
         """Return the endpoint that responded last."""
         return self._current
 
-    def available(self, attempt_seconds: float, begins_work: bool = True) -> Iterator[Endpoint]:
+    def available(self, attempt_seconds: float, begins_work: bool = True, region: str = "") -> Iterator[Endpoint]:
         """Yield the endpoints whose circuit allows a request, each once; a half-open one gets one request at a time.
 
         Args:
             attempt_seconds: seconds that an attempt may take.
             begins_work: whether a pause that an endpoint asked for applies to the request.
+            region: the region whose endpoints come first; by default that of the endpoint that responded last.
         """
-        for endpoint in [self._current, *self._others()]:
+        for endpoint in self._in_order(region):
             now = self._clock()
             if endpoint.circuit.allows(now, begins_work):
                 endpoint.circuit = endpoint.circuit.probing(now, attempt_seconds)
                 yield endpoint
 
-    def _others(self) -> list[Endpoint]:
+    def _in_order(self, region: str = "") -> list[Endpoint]:
         others = [endpoint for endpoint in self._all if endpoint is not self._current]
         if self._choice == "fastest":
             others.sort(key=lambda endpoint: (endpoint.circuit.failures, endpoint.seconds))
-        return others
+        if not self.has_regions:
+            return [self._current, *others]
+        # Endpoints that have not responded yet come between those of the region and those of others.
+        first = region or self._current.region
+        order = [self._current, *sorted(others, key=lambda each: (each.region != first, each.region is not None))]
+        return sorted(order, key=lambda each: each.region != first) if region else order
+
+    def nearer(self) -> list[Endpoint]:
+        """Return the endpoints of regions that are preferred to the current one, in the order of the list.
+
+        There are none with `choice="fastest"`, which does not take the list as an order.
+        """
+        region = self._current.region
+        if not self.has_regions or self._choice == "fastest":
+            return []
+        first = next(number for number, each in enumerate(self._all) if each.region == region)
+        return [each for each in self._all[:first] if each.region is None or each.region not in self.without_session]
+
+    def elsewhere(self, region: str) -> list[Endpoint]:
+        """Return the endpoints that may be of another region, whatever their circuits."""
+        return [each for each in self._in_order() if each.region != region]
+
+    def opens_in(self, endpoint: Endpoint) -> float:
+        """Return the seconds until an endpoint may be tried again."""
+        return max(0.0, endpoint.circuit.open_until - self._clock())
 
     def wait(self, refused: Mapping[str, float] = MappingProxyType({})) -> float:
         """Return the seconds until an endpoint may be tried again.
@@ -113,10 +144,22 @@ class Endpoints:
         """Return the last error of each failing endpoint, by name."""
         return {endpoint.name: endpoint.error for endpoint in self._all if endpoint.error}
 
-    def record_success(self, endpoint: Endpoint, seconds: float) -> None:
-        """Record a response whose headers came after `seconds`."""
+    def record_success(self, endpoint: Endpoint, seconds: float, region: str = "", *, moves: bool = True) -> None:
+        """Record a response of a region, whose headers came after `seconds`; new work follows it if it `moves`."""
+        self.record_region(endpoint, region)
         endpoint.circuit, endpoint.error = Circuit(), ""
         endpoint.seconds += _EWMA_WEIGHT * (seconds - endpoint.seconds) if endpoint.seconds else seconds
+        if moves:
+            self._current = endpoint
+
+    def record_region(self, endpoint: Endpoint, region: str) -> None:
+        """Record the region that a response named; one of a proxy may name none."""
+        if region or endpoint.region is None:
+            endpoint.region = region
+        self.has_regions = self.has_regions or bool(region)
+
+    def move_to(self, endpoint: Endpoint) -> None:
+        """Send new work to an endpoint."""
         self._current = endpoint
 
     def record_failure(self, endpoint: Endpoint, error: str, retry_after: float = 0.0) -> None:

@@ -16,8 +16,8 @@ from mcp_transport.client.circuit_breaker import backoff
 from mcp_transport.client.delivery import Delivery, final_error
 from mcp_transport.client.errors import ClientError, EndpointsUnavailable, ResultUnknown, to_jsonrpc_error
 from mcp_transport.client.requests import Outgoing, SDKRequest
-from mcp_transport.client.sessions import SessionState, keep_seconds, parse_response, read_result
-from mcp_transport.client.streams import EventStream, Position, is_stream
+from mcp_transport.client.sessions import SessionState, parse_response, read_result
+from mcp_transport.client.streams import EventStream, Position, is_stream, region_of
 
 __all__ = ["FailoverHTTP"]
 
@@ -27,16 +27,26 @@ logger = logging.getLogger(__name__)
 class FailoverHTTP(httpx2.AsyncClient):
     """Handles the requests of one SDK transport, and sends them through the user's HTTP client."""
 
-    def __init__(self, delivery: Delivery, session: SessionState, on_lost: Callable[[], Awaitable[None]]) -> None:
-        """Take the delivery, the session, and the callback for a session that the server lost."""
+    def __init__(
+        self,
+        delivery: Delivery,
+        session: SessionState,
+        on_lost: Callable[[], Awaitable[None]],
+        on_region_changed: Callable[[str], Awaitable[None]],
+    ) -> None:
+        """Take the delivery, the session, and the callbacks for a lost session and another region."""
         # A transport that raises: all requests go through the user's HTTP client.
         super().__init__(transport=httpx2.AsyncBaseTransport(), trust_env=False)
         self._delivery, self._session, self._on_session_lost = delivery, session, on_lost
+        self._on_region_changed = on_region_changed
         self._renewal_lock = asyncio.Lock()
         self._url: httpx2.URL | None = None
         self._callback_task: asyncio.Task[None] | None = None
         self._in_flight: WeakValueDictionary[str | int, Outgoing] = WeakValueDictionary()
         self._cancellations: set[asyncio.Task[httpx2.Response]] = set()
+        self._callbacks: set[asyncio.Task[None]] = set()
+        self._listening: EventStream | None = None
+        delivery.regions.on_change = self._region_changed
 
     def build_request(self, method: str, url: httpx2.URL | str, **kwargs: Any) -> SDKRequest:
         """Build a request without an HTTP client's defaults: the user's client adds its own."""
@@ -49,6 +59,8 @@ class FailoverHTTP(httpx2.AsyncClient):
         outgoing = request.outgoing
         if outgoing.request_id is not None:
             self._in_flight[outgoing.request_id] = outgoing
+        elif not outgoing.method:
+            outgoing.region = self._session.asked_in.get(outgoing.message.get("id", ""), "")
         if outgoing.method == "notifications/cancelled":
             response = self._cancel(outgoing)
         else:
@@ -61,6 +73,7 @@ class FailoverHTTP(httpx2.AsyncClient):
         request_id = (outgoing.message.get("params") or {}).get("requestId", "")
         if (cancelled := self._in_flight.get(request_id)) is not None:
             cancelled.is_cancelled = True
+            outgoing.region = cancelled.region
         task = asyncio.create_task(self._deliver(outgoing))
         self._cancellations.add(task)
         task.add_done_callback(self._cancellations.discard)
@@ -69,7 +82,8 @@ class FailoverHTTP(httpx2.AsyncClient):
     async def __aexit__(self, *details: Any) -> None:
         if self._cancellations and self._session.is_saved:  # otherwise DELETE has ended its calls
             await asyncio.wait(self._cancellations, timeout=self._delivery.limits.attempt_timeout)
-        for task in (*self._cancellations, *filter(None, [self._callback_task])):
+        self._delivery.regions.close()
+        for task in (*self._cancellations, *self._callbacks, *filter(None, [self._callback_task])):
             task.cancel()
         await super().__aexit__(*details)
 
@@ -95,22 +109,46 @@ class FailoverHTTP(httpx2.AsyncClient):
         limits = self._delivery.limits
         max_wait = limits.deadline if position is None else 0.0
         stream = EventStream(response, resume, idle=limits.idle_timeout, max_wait=max_wait, position=position)
+        stream.position.asked = self._session.asked
+        if position is not None:
+            self._listening = stream
         names = ("content-type", "mcp-session-id")
         headers = {name: response.headers[name] for name in names if name in response.headers}
         return httpx2.Response(response.status_code, headers=headers, stream=stream)
 
+    def _region_changed(self, region: str) -> None:
+        """Open the session's GET stream where new requests go, and report the region."""
+        stream = self._listening
+        if stream is not None and stream.position is self._session.position and stream.position.region != region:
+            stream.reopen()
+        task = asyncio.create_task(self._run_region_callback(region))
+        self._callbacks.add(task)
+        task.add_done_callback(self._callbacks.discard)
+
+    async def _run_region_callback(self, region: str) -> None:
+        try:
+            await self._on_region_changed(region)
+        except Exception:
+            logger.exception("on_region_changed failed")
+
     async def _send_in_session(self, outgoing: Outgoing) -> httpx2.Response:
-        """Send a request, and again in a new session if the server has lost its session. Raises: ClientError."""
+        """Send a request, and again in a new session if no region has its session. Raises: ClientError."""
         session_id = self._session.id
         response = await self._delivery.send(outgoing)
         if response.status_code != 404 or not session_id or outgoing.method == "initialize":
             return response
+        if self._session.id == session_id and await self._delivery.finds_session(outgoing, response):
+            outgoing.region = ""
+            response = await self._delivery.send(outgoing)
+            if response.status_code != 404:
+                return response
         callback = await self._renew(session_id)
         if callback is not None and outgoing.request_id is not None:  # its requests must precede this one
             await asyncio.wait({callback})
         # Not may_repeat: an idempotency key is only valid in its session.
         if outgoing.may_have_run and not await self._delivery.may_run_twice(outgoing):
             raise ResultUnknown("session and response were lost, and the request may have run", retryable=False)
+        outgoing.region = ""
         return await self._delivery.send(outgoing)
 
     async def _renew(self, lost: str) -> asyncio.Task[None] | None:
@@ -131,7 +169,7 @@ class FailoverHTTP(httpx2.AsyncClient):
             if result is None:
                 raise EndpointsUnavailable("the session is lost, and the server opens no new one", retryable=True)
             self._session.record(first, response)
-            self._delivery.keep_seconds = keep_seconds(result)
+            self._delivery.renewed(result)
             await self._delivery.send(second)
             logger.warning("the server lost the session: a new one was opened, without the state of the old one")
             if self._callback_task is not None:
@@ -172,6 +210,7 @@ class FailoverHTTP(httpx2.AsyncClient):
         """Resume the stream after its last event; return None if the server cannot. Raises: ClientError."""
         response = await self._delivery.send(outgoing.resumption(position.last_event_id))
         if response.is_success and is_stream(response):
+            outgoing.region = region_of(response)
             return response
         await response.aclose()
         return None
@@ -212,10 +251,10 @@ class FailoverHTTP(httpx2.AsyncClient):
                 if response.status_code == 404 and session_id:
                     # Is the session unknown, or only the stream? A POST finds out.
                     await self._send_in_session(self._session.ping(outgoing))
-                    if self._session.id == session_id:
+                    if self._session.id == session_id and not self._delivery.has_moved_from(region_of(response)):
                         return response
                 elif response.status_code == 400 and last:
-                    position.last_event_id = ""  # the event is no longer stored
+                    position.last_event_id = ""  # the event is not stored there, or no longer
                 else:
                     return response
             except ClientError as error:

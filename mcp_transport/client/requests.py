@@ -40,6 +40,10 @@ class Outgoing:
     """Is the called tool idempotent, by its annotations?"""
     is_cancelled: bool = False
     """Has the caller cancelled it?"""
+    region: str = ""
+    """The region that runs it, or the call that it serves; empty if the server names none, and for new work."""
+    sent_to: set[str] = field(default_factory=set)
+    """The regions in which it may have run."""
 
     @property
     def method(self) -> str:
@@ -80,7 +84,7 @@ class Outgoing:
         post_only = ("content-type", "idempotency-key")
         headers = {name: value for name, value in self.headers.items() if name not in post_only}
         headers |= {"accept": "text/event-stream", "last-event-id": last_event_id}
-        return Outgoing("GET", headers, message=self.message)
+        return Outgoing("GET", headers, message=self.message, region=self.region)
 
 
 class SDKRequest(httpx2.Request):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -19,6 +20,8 @@ __all__ = ["SavedSession", "SessionState", "keep_seconds", "read_result"]
 
 # The session id that the SDK's transport sees, and may log; requests carry the real one.
 _HIDDEN_SESSION_ID: Final = "hidden"
+_MAX_ASKED: Final = 1000
+_VERSION: Final = "mcp-protocol-version"
 _HEADERS: Final = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
 
 
@@ -121,6 +124,8 @@ class SessionState:
         self.initialize: dict[str, Any] = dict(saved.initialize) if saved else {}
         self.headers: dict[str, str] = {}
         """The headers of `initialize`."""
+        self.asked_in: OrderedDict[str | int, str] = OrderedDict()
+        """The region of each of the last server requests, by id: their replies go there."""
         self._saved = saved if saved and saved.session_id else None
 
     def local_response(self, outgoing: Outgoing) -> httpx2.Response | None:
@@ -149,6 +154,12 @@ class SessionState:
             self.initialize, self.headers = dict(outgoing.message.get("params") or {}), dict(outgoing.headers)
             self.position = Position()
 
+    def asked(self, request_id: str | int, region: str) -> None:
+        """Record a server request."""
+        self.asked_in[request_id] = region
+        if len(self.asked_in) > _MAX_ASKED:
+            self.asked_in.popitem(last=False)
+
     def initialize_requests(self) -> list[Outgoing]:
         """Return the requests that open a session like the lost one."""
         request = {"jsonrpc": "2.0", "id": "mcp_transport/initialize", "method": "initialize"}
@@ -158,6 +169,7 @@ class SessionState:
         return [Outgoing("POST", dict(headers), orjson.dumps(message), message) for message in (first, second)]
 
     def ping(self, like: Outgoing) -> Outgoing:
-        """Return a request that any server answers in a session, with the headers of `like`."""
+        """Return a request that any server answers in a session, in the revision of `like`."""
         message = {"jsonrpc": "2.0", "id": "mcp_transport/ping", "method": "ping"}
-        return Outgoing("POST", like.headers | _HEADERS, orjson.dumps(message), message)
+        headers = {_VERSION: like.headers[_VERSION]} if _VERSION in like.headers else {}
+        return Outgoing("POST", headers | _HEADERS, orjson.dumps(message), message)

@@ -16,7 +16,7 @@ import orjson
 from mcp_transport.client.circuit_breaker import backoff
 from mcp_transport.client.errors import LoadRefusal, is_lost_call, load_refusal
 
-__all__ = ["EventStream", "Position", "is_stream"]
+__all__ = ["EventStream", "Position", "is_stream", "region_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,14 @@ class Position:
         """Consecutive connections that ended without data."""
         self.paused = 0.0
         """Seconds waited between them."""
+        self.region = ""
+        """The region of the response that is read; empty if it names none."""
+        self.read_in: dict[str, str] = {}
+        """The last event of each region: those without a common store number the events of a GET stream apart."""
+        self.is_listening = False
+        """Is it the GET stream of a session?"""
+        self.asked: Callable[[str | int, str], None] | None = None
+        """Called with the id of each server request, and the region that sent it."""
         self._progress: dict[Any, float] = {}
 
     async def pause(self) -> None:
@@ -59,11 +67,13 @@ class Position:
         await asyncio.sleep(max(seconds, self.retry))  # 2025-11-25, basic/transports: a client MUST wait for `retry`
 
     def record(self, event: httpx2.ServerSentEvent) -> bool:
-        """Record an event; return False for progress that an earlier, lost run has reported already."""
+        """Record an event; return False for one that was read before, and for progress that a lost run reported."""
+        if self._was_read(event.id):
+            return False
         self.is_answered = self.is_lost = False
         self.refusal = None
         if event.id:
-            self.last_event_id = event.id
+            self.last_event_id = self.read_in[self.region] = event.id
         if event.retry is not None:
             self.retry = min(max(event.retry, 0), _MAX_RETRY_MILLISECONDS) / 1000
         is_new = not event.data or self._record_message(event.data)
@@ -78,6 +88,15 @@ class Position:
         self.refused += seconds
         await asyncio.sleep(seconds)
 
+    def _was_read(self, event_id: str) -> bool:
+        """Return whether a region sends an event of a GET stream again, as when a client comes back to it."""
+        if not (self.is_listening and self.region):
+            return False
+        stream, _, number = event_id.rpartition("-")
+        last_stream, _, last_number = self.read_in.get(self.region, "").rpartition("-")
+        is_same = stream == last_stream and number.isdigit() and last_number.isdigit()
+        return is_same and int(number) <= int(last_number)
+
     def _record_message(self, data: str) -> bool:
         try:
             message = orjson.loads(data)
@@ -88,6 +107,8 @@ class Position:
         if message.get("method") == "notifications/progress":
             return self._is_new_progress(message.get("params"))
         self.is_answered = "id" in message and "method" not in message
+        if self.region and self.asked is not None and "id" in message and "method" in message:
+            self.asked(message["id"], self.region)
         error = message.get("error")
         details = error.get("data") if self.is_answered and isinstance(error, dict) else None
         self.is_lost = isinstance(details, dict) and is_lost_call(details) and details["retryable"]
@@ -128,9 +149,13 @@ class EventStream(httpx2.AsyncByteStream):
         self._response, self._go_on, self._idle, self._max_wait = response, resume, idle, max_wait
         self._has_answer = self._may_repeat = position is None
         self.position = position or Position()
+        self.position.is_listening = position is not None
+        self._timeout: asyncio.Timeout | None = None
+        self._is_left = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:
+            self.position.region, self._is_left = region_of(self._response), False
             async for event in self._events():
                 is_new = self.position.record(event)
                 if self.position.is_lost and self._may_repeat:
@@ -168,14 +193,22 @@ class EventStream(httpx2.AsyncByteStream):
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the bytes of the response. Raises: TimeoutError, after `idle` seconds without one."""
         chunks = aiter(self._response.aiter_bytes())
-        while True:
-            async with asyncio.timeout(self._idle if self.position.last_event_id else None):
+        while not self._is_left:
+            async with asyncio.timeout(self._idle if self.position.last_event_id else None) as self._timeout:
                 try:
                     chunk = await anext(chunks)
                 except StopAsyncIteration:
                     return
+                finally:
+                    self._timeout = None
             self.position.last_byte_at = time.monotonic()
             yield chunk
+
+    def reopen(self) -> None:
+        """End this connection, as if it had broken."""
+        self._is_left = True
+        if self._timeout is not None and not self._timeout.expired():
+            self._timeout.reschedule(asyncio.get_running_loop().time())
 
     @property
     def request(self) -> httpx2.Request:
@@ -199,6 +232,11 @@ class _TimedResponse:
         decoder = _new_decoder(errors="replace")
         async for chunk in self._stream.chunks():
             yield decoder.decode(chunk)
+
+
+def region_of(response: httpx2.Response) -> str:
+    """Return the region that a response names (docs/reference/http.md); empty if it names none."""
+    return str(response.headers.get("x-mcp-region", ""))
 
 
 def is_stream(response: httpx2.Response) -> bool:

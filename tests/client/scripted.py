@@ -50,6 +50,8 @@ class Script:
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     capabilities: dict[str, Any] = field(default_factory=lambda: {"tools": {}})
     received: list[ReceivedRequest] = field(default_factory=list)
+    region: str = ""
+    """Named by each response, if it is not empty."""
 
     def serve(self) -> Serving:
         """Listen; yield the URL."""
@@ -59,8 +61,10 @@ class Script:
         return [received.kind for received in self.received]
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        region = f"\r\nX-MCP-Region: {self.region}\r\n\r\n".encode() if self.region else b"\r\n\r\n"
+
         async def write(data: bytes) -> None:
-            writer.write(data)
+            writer.write(data.replace(b"\r\n\r\n", region, 1) if data.startswith(b"HTTP/1.1 ") else data)
             await writer.drain()
 
         head, _, body = (await read_request(reader)).partition(b"\r\n\r\n")

@@ -130,3 +130,56 @@ def test_a_request_that_endpoints_refuse_alone_waits_for_the_first_of_them(clock
     assert endpoints.wait({"http://b/mcp": 9.0}) == 7.0
     assert [endpoint.name for endpoint in endpoints.available(5.0)] == ["http://b/mcp"]
     assert len(list(endpoints.available(5.0, begins_work=False))) == 2
+
+
+# -- regions
+
+
+@pytest.fixture
+def regions(clock: Clock) -> Endpoints:
+    """Return endpoints of which two have named their regions."""
+    endpoints = Endpoints([f"http://{name}/mcp" for name in "abcd"], "ordered", clock)
+    for endpoint, region in zip(list(endpoints.available(5.0)), ("eu", "us", "", "eu"), strict=True):
+        if region:
+            endpoints.record_success(endpoint, 0.1, region)
+    return endpoints
+
+
+def test_endpoints_of_the_same_region_come_before_others(regions: Endpoints) -> None:
+    """One that has not responded yet may be of the same region."""
+    assert regions.current.name == "http://d/mcp"
+    assert names(regions) == ["d", "a", "c", "b"]
+
+
+def test_work_of_another_region_goes_there_first(regions: Endpoints) -> None:
+    assert [endpoint.name[7] for endpoint in regions.available(5.0, region="us")] == ["b", "d", "c", "a"]
+
+
+def test_nearer_regions_are_those_that_the_list_prefers(clock: Clock) -> None:
+    endpoints = Endpoints(URLS, "ordered", clock)
+    first, second, third = list(endpoints.available(5.0))
+    assert endpoints.nearer() == []
+    endpoints.record_success(third, 0.1, "ap")
+    assert endpoints.nearer() == [first, second]
+    endpoints.record_region(first, "eu")
+    endpoints.without_session.add("eu")
+    assert endpoints.nearer() == [second]
+    endpoints.record_region(second, "ap")
+    assert endpoints.nearer() == []
+
+
+def test_the_list_is_no_order_for_the_fastest_choice(clock: Clock) -> None:
+    endpoints = Endpoints(URLS, "fastest", clock)
+    endpoints.record_success(list(endpoints.available(5.0))[2], 0.1, "ap")
+    assert endpoints.nearer() == []
+
+
+def test_a_response_of_a_proxy_does_not_hide_the_region(regions: Endpoints) -> None:
+    regions.record_success(regions.current, 0.1)
+    assert regions.current.region == "eu"
+
+
+def test_old_work_does_not_take_new_work_along(regions: Endpoints) -> None:
+    other = next(iter(regions.available(5.0, region="us")))
+    regions.record_success(other, 0.1, "us", moves=False)
+    assert regions.current.region == "eu"

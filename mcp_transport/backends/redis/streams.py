@@ -95,7 +95,9 @@ class RedisStreamLog(StreamLog):
         return Emitted(seq, _holder(node, epoch))
 
     async def attach(self, key: str, principal: str, stream: str, after: int | None, node: str) -> Attached | None:
-        arguments = [principal, stream, "" if after is None else after, node, self._client.policy.session_history]
+        policy = self._client.policy
+        arguments = [principal, stream, "" if after is None else after, node, policy.session_history]
+        arguments.append(int(bool(policy.region)))
         reply = await self._run("attach", key, SESSION_PARTS, arguments, log=stream)
         if reply is None:
             return None
