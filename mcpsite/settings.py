@@ -138,6 +138,8 @@ MCP_TRANSPORT: dict[str, Any] = {
     "AUTHENTICATORS": ["token"] if IS_PRODUCTION else ["token", "user", None],
     # Proxies whose X-Forwarded-For is trusted, comma-separated.
     "TRUSTED_PROXIES": [item for item in os.environ.get("DJANGO_TRUSTED_PROXIES", "").split(",") if item],
+    # Of a deployment in several regions: the one of this process.
+    "REGION": os.environ.get("MCP_REGION", ""),
     "NAME": "shop",
     "TITLE": "Demonstration shop",
     "VERSION": "1.0",
@@ -149,3 +151,5 @@ MCP_TRANSPORT: dict[str, Any] = {
 # On AWS Lambda, and on ECS without Redis.
 if DYNAMODB_TABLE := os.environ.get("DYNAMODB_TABLE", ""):
     MCP_TRANSPORT |= {"BACKEND": "dynamodb", "DYNAMODB": {"TABLE": DYNAMODB_TABLE}}
+    if regions := environment_list("DYNAMODB_REGIONS", ""):  # of a global table
+        MCP_TRANSPORT["DYNAMODB"]["REGIONS"] = regions

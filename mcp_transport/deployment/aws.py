@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -62,11 +63,20 @@ _LAMBDA: Final = (
     *("README.md", "build.sh", "serverless.yml", "template.yaml", ".gitignore"),
     *("streaming/Dockerfile", "streaming/template.yaml"),
 )
+_REGION: Final = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 _API_HOSTS: Final = ".execute-api.${AWS::Region}.${AWS::URLSuffix}"
 _URL_HOSTS: Final = ".lambda-url.${AWS::Region}.on.aws"
 _SET_BY_FILES: Final = frozenset(
     {
-        *("AWS_DEFAULT_REGION", "DYNAMODB_TABLE", "LOG_LEVEL", "REDIS_HOST", "REDIS_PASSWORD", "REDIS_URL"),
+        *(
+            "AWS_DEFAULT_REGION",
+            "DYNAMODB_TABLE",
+            "DYNAMODB_REGIONS",
+            "LOG_LEVEL",
+            "REDIS_HOST",
+            "REDIS_PASSWORD",
+            "REDIS_URL",
+        ),
         *("AWS_LAMBDA_EXEC_WRAPPER", "AWS_LWA_INVOKE_MODE", "AWS_LWA_READINESS_CHECK_PATH", "PORT"),
     }
 )
@@ -74,6 +84,7 @@ _SET_BY_FILES: Final = frozenset(
 
 def ecs_files(deployment: Deployment) -> Files:
     """Return a CDK app: VPC, load balancer, service, autoscaling and store. Raises: ValueError naming the option."""
+    _check_regions(deployment)
     repository, reference = _image(deployment.image)
     context = {
         **_table(deployment),
@@ -92,7 +103,12 @@ def ecs_files(deployment: Deployment) -> Files:
 
 
 def multiregion_files(deployment: Deployment) -> Files:
-    """Return CloudFormation templates of a global table, and of Route 53's records and health checks."""
+    """Return CloudFormation templates of a global table, and of Route 53's records and health checks.
+
+    Raises:
+        ValueError: `regions` are not all of AWS.
+    """
+    _check_regions(deployment)
     regions = [{"name": name, "id": _logical_id(name)} for name in deployment.region_names]
     for region, following in zip(regions, [*regions[1:], regions[0]], strict=True):
         region |= {"next": following["name"], "next_id": following["id"]}
@@ -125,6 +141,13 @@ def lambda_files(deployment: Deployment) -> Files:
 def balancer_idle(deployment: Deployment) -> int:
     """Return the idle timeout of an Application Load Balancer in seconds: longer than between two comments."""
     return max(BALANCER_IDLE, math.ceil(2 * deployment.policy.keepalive))
+
+
+def _check_regions(deployment: Deployment) -> None:
+    """Check that the regions are AWS's. Raises: ValueError naming the option."""
+    for name in deployment.region_names:
+        if not _REGION.fullmatch(name):
+            raise ValueError(f"--regions: must be regions of AWS, such as eu-west-1, got {name!r}")
 
 
 def _rendered(deployment: Deployment, folder: str, names: Sequence[str], context: Mapping[str, Any]) -> Files:

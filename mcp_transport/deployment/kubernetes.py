@@ -54,7 +54,13 @@ def _kustomizations(deployment: Deployment, resources: Sequence[str]) -> Files:
         )
         for overlay in _OVERLAYS
     }
-    return {"base/kustomization.yaml": base, **overlays}
+    regions = {
+        f"overlays/{region}/kustomization.yaml": render(
+            "kubernetes/region.kustomization.yaml", deployment, region=region
+        )
+        for region in deployment.several_regions
+    }
+    return {"base/kustomization.yaml": base, **overlays, **regions}
 
 
 def _name_and_tag(image: str) -> tuple[str, str]:

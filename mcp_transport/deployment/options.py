@@ -35,8 +35,11 @@ _DOTTED: Final = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 _VARIABLE: Final = r"[A-Z][A-Z0-9_]*"
 _MAX_REPLICAS: Final = 5000
 
+_GUIDE_REGIONS: Final = ("us-east-1", "eu-west-1", "ap-southeast-1")
+
 _SET_BY_FILES: Final = frozenset(
     {
+        "MCP_REGION",
         *("DJANGO_SETTINGS_MODULE", "DJANGO_DEBUG", "DJANGO_ALLOWED_HOSTS", "DJANGO_TRUSTED_PROXIES"),
         *("POD_IP", "PUBLIC_HOSTS"),  # in Kubernetes
     }
@@ -70,8 +73,8 @@ _ABSOLUTE: Final = _Form("an absolute path of letters, digits, . _ @ and -, with
 _URL_PATH: Final = _Form("a path that starts and ends with /", rf"(/({_NAME}/)+)?")
 _ANYWHERE: Final = _Form("a path of letters, digits, . _ @ and -, without ..", rf"(/?{_NAMES})?")
 _NETWORK: Final = _Form("a network such as 172.28.7.0/24", r"[0-9.]+/[0-9]+")
-_REGION: Final = r"[a-z]{2}(-[a-z]+)+-\d"
-_REGIONS: Final = _Form("comma-separated AWS regions, each once", rf"{_REGION}(,{_REGION})*")
+_REGION: Final = r"[a-z0-9]+(-[a-z0-9]+)*"
+_REGIONS: Final = _Form("comma-separated names of regions, each once", rf"({_REGION}(,{_REGION})*)?")
 _TABLE: Final = _Form("a name of 3 to 255 letters, digits, . _ and -", r"[A-Za-z0-9._-]{3,255}")
 _INSIDE: Final = _Form("names of letters, digits, . _ @ and -", rf"\.|{_NAMES}")
 
@@ -141,7 +144,7 @@ class Deployment:
     ingress_namespace: str = option("ingress-nginx", "namespace of the ingress controller", form=_LABEL)
     monitoring_namespace: str = option("monitoring", "namespace of Prometheus", form=_LABEL)
     kustomize: bool = option(False, "generate a Kustomize base with overlays")
-    regions: str = option("us-east-1,eu-west-1,ap-southeast-1", "AWS regions, the main one first", form=_REGIONS)
+    regions: str = option("", "regions of the deployment, if it has several, the main one first", form=_REGIONS)
     store: str = option("redis", "where sessions are with aws-ecs: ElastiCache or DynamoDB", choices=STORES)
     table: str = option("MCPSessions", "name of the DynamoDB table", form=_TABLE)
     lambda_handler: str = option("config.lambda_handler.handler", "handler of AWS Lambda", form=_HANDLER)
@@ -260,9 +263,15 @@ class Deployment:
         return self.upstreams.split(",") if self.upstreams else default
 
     @property
+    def several_regions(self) -> list[str]:
+        """Return the regions of a deployment that has several, of which the first is the main one; otherwise none."""
+        names = self.regions.split(",")
+        return names if len(names) > 1 else []
+
+    @property
     def region_names(self) -> list[str]:
-        """Return the AWS regions, of which the first is the main one."""
-        return self.regions.split(",")
+        """Return the AWS regions, of which the first is the main one; the guide's if none is named."""
+        return self.regions.split(",") if self.regions else [*_GUIDE_REGIONS]
 
     @property
     def local_ports(self) -> list[int]:

@@ -162,7 +162,7 @@ def test_each_table_is_as_the_backend_needs_it(deployment: Deployment) -> None:
         expected = {"TableName": deployment.table, **DEFINITION, "TimeToLiveSpecification": TIME_TO_LIVE}
         assert {key: properties[key] for key in expected} == expected, name
     replicas = [replica["Region"] for replica in found["table.yaml"]["Replicas"]]
-    assert replicas == deployment.regions.split(",")
+    assert replicas == deployment.region_names
 
 
 def test_nodes_and_functions_have_the_rights_of_the_backend_and_no_others() -> None:
@@ -184,7 +184,7 @@ def test_nodes_and_functions_have_the_rights_of_the_backend_and_no_others() -> N
         ]
     stack = generate("aws-ecs", replace(PLAIN, store="dynamodb"))["stack.ts"]
     assert f"const rights = {json.dumps(expected[0])};" in stack
-    assert f"actions: {json.dumps(expected[1])}, resources: [index]" in stack
+    assert f"actions: {json.dumps(expected[1])}, resources: indexes" in stack
     assert "dynamodb:" not in generate("aws-ecs", PLAIN)["stack.ts"]
 
 

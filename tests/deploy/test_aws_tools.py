@@ -35,6 +35,7 @@ PLAIN = Deployment(policy=Policy(), name="shop", host="mcp.example.com", image="
 VARIANTS = {
     "redis": PLAIN,
     "dynamodb": replace(PLAIN, store="dynamodb", affinity="session", regions="eu-central-1", server="uvicorn"),
+    "several regions": replace(PLAIN, store="dynamodb", regions="eu-central-1,us-east-1"),
     "scheduled": replace(
         PLAIN, cron_start="45 7 * * 1-5", cron_end="0 18 * * 1-5", cron_timezone="Europe/Berlin", cron_replicas=10
     ),
@@ -129,7 +130,15 @@ def check_resources(resources: dict[str, Any], deployment: Deployment) -> None:
     assert "DesiredCount" not in only("ECS::Service")
     kinds = {each["Type"] for each in resources.values()}
     assert ("AWS::ElastiCache::ReplicationGroup" in kinds) is (deployment.store == "redis")
-    assert ("AWS::DynamoDB::GlobalTable" in kinds) is (deployment.store == "dynamodb")
+    several, is_dynamo = deployment.several_regions, deployment.store == "dynamodb"
+    assert ("AWS::DynamoDB::GlobalTable" in kinds) is (is_dynamo and not several)
+    [container] = only("ECS::TaskDefinition")["ContainerDefinitions"]
+    variables = {each["Name"]: each["Value"] for each in container["Environment"]}
+    assert (variables.get("MCP_REGION"), variables.get("DYNAMODB_REGIONS")) == (
+        (several[0], ",".join(several)) if several else (None, None)
+    )
+    rights = json.dumps([each for each in resources.values() if each["Type"] == "AWS::IAM::Policy"])
+    assert all(f":dynamodb:{region}:" in rights for region in several)
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ BAD_VALUES = {
     "--ingress-namespace": ["A"],
     "--monitoring-namespace": ["a.b"],
     "--cron-start": ["8:00", "@daily"],
-    "--regions": ["us-east", "us-east-1,", "US-EAST-1", "us-east-1,us-east-1"],
+    "--regions": ["europe-west1", "us_east_1", "us-east-1,", "US-EAST-1", "us-east-1,us-east-1"],
     "--store": ["memcached"],
     "--table": ["ab", "a b c", "x" * 256],
     "--lambda-handler": ["handler", "shop/lambda.handler"],

@@ -2,7 +2,7 @@
 import * as cdk from "aws-cdk-lib";
 import * as scaling from "aws-cdk-lib/aws-applicationautoscaling";
 import * as acm from "aws-cdk-lib/aws-certificatemanager";
-{% if not is_redis %}import * as dynamodb from "aws-cdk-lib/aws-dynamodb";
+{% if not is_redis and not d.several_regions %}import * as dynamodb from "aws-cdk-lib/aws-dynamodb";
 {% endif %}import * as ec2 from "aws-cdk-lib/aws-ec2";
 import * as ecr from "aws-cdk-lib/aws-ecr";
 import * as ecs from "aws-cdk-lib/aws-ecs";
@@ -70,7 +70,9 @@ export class ServerStack extends cdk.Stack {
         // The load balancer's addresses. Nobody else reaches the nodes: their security group admits only it.
         DJANGO_TRUSTED_PROXIES: vpc.vpcCidrBlock,
         AWS_DEFAULT_REGION: this.region,
-        LOG_LEVEL: "INFO",
+{% if d.several_regions %}        // MCP_TRANSPORT["REGION"]
+        MCP_REGION: this.region,
+{% endif %}        LOG_LEVEL: "INFO",
       },
       secrets: Object.fromEntries(SECRETS.map((name) => [name, ecs.Secret.fromSecretsManager(secret, name)])),
       logging: ecs.LogDrivers.awsLogs({ streamPrefix: "server", logGroup: this.logGroup("Log") }),
@@ -124,10 +126,11 @@ export class ServerStack extends cdk.Stack {
     container.addSecret("REDIS_PASSWORD", ecs.Secret.fromSecretsManager(password));
   }
 {% else %}
-  // The table is as in `manage.py mcp_dynamodb create`.
-  private store(_vpc: ec2.Vpc, _nodes: ec2.SecurityGroup, task: ecs.FargateTaskDefinition): void {
+{% if d.several_regions %}  // The table is global, and made once: `mcp_deploy aws-multiregion`.
+{% else %}  // The table is as in `manage.py mcp_dynamodb create`.
+{% endif %}  private store(_vpc: ec2.Vpc, _nodes: ec2.SecurityGroup, task: ecs.FargateTaskDefinition): void {
     const name = "{{ d.table }}";
-    // -c table=existing: a global table (`mcp_deploy aws-multiregion`), or one that Lambda's stack has made.
+{% if not d.several_regions %}    // -c table=existing: one that Lambda's stack has made, for example.
     if (this.node.tryGetContext("table") !== "existing") {
       const table = new dynamodb.TableV2(this, "Table", {
         tableName: name,
@@ -148,13 +151,18 @@ export class ServerStack extends cdk.Stack {
       });
       accept(table, "DDB3", "Sessions are short-lived: restoring them would bring back ended ones.");
     }
-    const arn = this.formatArn({ service: "dynamodb", resource: "table", resourceName: name });
+{% endif %}{% if d.several_regions %}    // Nodes write to a session's home region, so they need the rights in each.
+    const regions = [{% for region in d.several_regions %}{{ region|quoted }}{% if not forloop.last %}, {% endif %}{% endfor %}];
+{% else %}    const regions = [this.region];
+{% endif %}    const tables = regions.map((region) => this.formatArn({ service: "dynamodb", region, resource: "table", resourceName: name }));
     const rights = [{% for action in rights.table %}"{{ action }}"{% if not forloop.last %}, {% endif %}{% endfor %}];
-    task.addToTaskRolePolicy(new iam.PolicyStatement({ actions: rights, resources: [arn] }));
-    const index = `${arn}/index/{{ definition.GlobalSecondaryIndexes.0.IndexName }}`;
-    task.addToTaskRolePolicy(new iam.PolicyStatement({ actions: [{% for action in rights.index %}"{{ action }}"{% if not forloop.last %}, {% endif %}{% endfor %}], resources: [index] }));
+    task.addToTaskRolePolicy(new iam.PolicyStatement({ actions: rights, resources: tables }));
+    const indexes = tables.map((arn) => `${arn}/index/{{ definition.GlobalSecondaryIndexes.0.IndexName }}`);
+    task.addToTaskRolePolicy(new iam.PolicyStatement({ actions: [{% for action in rights.index %}"{{ action }}"{% if not forloop.last %}, {% endif %}{% endfor %}], resources: indexes }));
     task.defaultContainer!.addEnvironment("DYNAMODB_TABLE", name);
-  }
+{% if d.several_regions %}    // MCP_TRANSPORT["DYNAMODB"]["REGIONS"]
+    task.defaultContainer!.addEnvironment("DYNAMODB_REGIONS", regions.join(","));
+{% endif %}  }
 {% endif %}
   private service(vpc: ec2.Vpc, nodes: ec2.SecurityGroup, task: ecs.FargateTaskDefinition): ecs.FargateService {
     const cluster = new ecs.Cluster(this, "Cluster", {
