@@ -9,7 +9,7 @@ from typing import Final
 from mcp_transport.doctor.findings import Finding
 from mcp_transport.doctor.observations import Observations
 from mcp_transport.doctor.report import printable
-from mcp_transport.doctor.rules import access, connectivity, sessions, streams
+from mcp_transport.doctor.rules import access, connectivity, regions, sessions, streams
 
 __all__ = ["RULES", "evaluate"]
 
@@ -32,6 +32,7 @@ RULES: Final[tuple[Callable[[Observations], Finding], ...]] = (
     streams.compression,
     streams.idle,
     sessions.resume,
+    regions.regions,
     sessions.delete,
     connectivity.clock,
     connectivity.body_size,
@@ -41,8 +42,10 @@ _RULES_IF_NOT_REACHED: Final = (connectivity.reachable, connectivity.tls)
 
 
 def evaluate(observed: Observations) -> list[Finding]:
-    """Apply all rules; if the endpoint was not reached, only those that do not need it."""
+    """Apply all rules that concern the endpoint; if it was not reached, only those that do not need it."""
     rules = RULES if observed.is_reached else _RULES_IF_NOT_REACHED
+    if not observed.names_region:
+        rules = tuple(rule for rule in rules if rule is not regions.regions)
     return [_redacted(rule(observed), observed.secrets) for rule in rules]
 
 

@@ -120,6 +120,20 @@ FIXES: Final[dict[str, tuple[str, ...]]] = {
         "Django settings: CACHES on a Redis that all nodes share, or DynamoDB, so that any node can resume a stream",
         "nginx: remove proxy_cache for this location",
     ),
+    "regions": (
+        'Django settings: the same SECRET_KEY in all regions, another MCP_TRANSPORT["REGION"] in each',
+        'Redis: MCP_TRANSPORT["REHYDRATE"] = True; DynamoDB: a global table, DYNAMODB["REGIONS"]',
+        "Firewall: clients may reach each region's own name",
+    ),
+    "region-header": (
+        'Django settings: MCP_TRANSPORT["REGION"] in each region; mcp_deploy --regions sets MCP_REGION',
+        "nginx: remove proxy_hide_header X-MCP-Region; HAProxy: remove http-response del-header X-MCP-Region",
+    ),
+    "region-names": (
+        "Give the URL that always leads to one region, such as https://eu-west-1.mcp.example.com/mcp",
+        'Django settings: another MCP_TRANSPORT["REGION"] in each region',
+    ),
+    "region-cors": ("Django settings: X-MCP-Region in CORS_EXPOSE_HEADERS, or leave CORS to the endpoint",),
     "delete": (
         "nginx: remove limit_except and dav_methods for this location",
         "HAProxy: remove http-request deny for DELETE",

@@ -17,6 +17,7 @@ __all__ = [
     "Frame",
     "NodeReport",
     "Observations",
+    "RegionObservation",
     "Response",
     "StreamObservation",
     "parse_frames",
@@ -40,6 +41,8 @@ class DoctorOptions:
     origins: tuple[str, ...] = ()
     """Origins that the server must allow."""
     insecure: bool = False
+    regions: tuple[str, ...] = ()
+    """The URLs of the endpoint in other regions."""
 
     @property
     def connections(self) -> int:
@@ -158,6 +161,15 @@ class NodeReport:
     """The request's Connection header."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionObservation:
+    """What another region does with the session."""
+
+    ping: Response
+    resumed: StreamObservation | None = None
+    """The GET stream resumed after the last event that the first region has sent."""
+
+
 @dataclass(kw_only=True)
 class Observations:
     """All observations of an endpoint; None where nothing could be probed."""
@@ -197,6 +209,8 @@ class Observations:
     foreign_origin: Response | None = None
     own_origin: Response | None = None
     origins: dict[str, Response] = field(default_factory=dict)
+    regions: dict[str, RegionObservation] = field(default_factory=dict)
+    """By the URL of the region."""
     large_body: Response | None = None
     announced_body: Response | None = None
     """The response to a body that was announced and not sent."""
@@ -209,6 +223,13 @@ class Observations:
     def is_reached(self) -> bool:
         """Whether an endpoint answered: with JSON-RPC, or with 401."""
         return self.anonymous.status == 401 or bool(self.anonymous.message)
+
+    @property
+    def names_region(self) -> bool:
+        """Whether the deployment has several regions, as far as known."""
+        return bool(self.options.regions) or any(
+            "x-mcp-region" in response.headers for response in (self.initialize, self.anonymous)
+        )
 
     @property
     def session_id(self) -> str:

@@ -22,6 +22,7 @@ from mcp_transport.doctor.observations import (
     StreamObservation,
     session_id_of,
 )
+from mcp_transport.doctor.region_probe import probe_regions
 from mcp_transport.doctor.size_probe import probe_body_limit
 from mcp_transport.doctor.tls import probe_tls
 
@@ -92,6 +93,7 @@ async def _probe_requests(client: EndpointClient, observed: Observations) -> Non
     await _probe_tool(client, observed)
     await _probe_streams(client, observed)
     if observed.session_id:
+        await probe_regions(observed, _session(observed, "ping", 1), _get_stream(observed.initialize))
         delete = replace(_session(observed, "ping", 1), method="DELETE", message=None)
         observed.deleted = await client.send(delete)
         observed.after_delete = await client.send(_session(observed, "ping", 1))

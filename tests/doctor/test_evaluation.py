@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
@@ -21,7 +22,7 @@ from mcp_transport.doctor.observations import (
     StreamObservation,
 )
 from mcp_transport.doctor.report import as_json, lines
-from mcp_transport.doctor.rules import access, connectivity, sessions, streams
+from mcp_transport.doctor.rules import access, connectivity, regions, sessions, streams
 
 URL = "https://mcp.example.com/mcp"
 NOW = 1_800_000_000.0
@@ -114,6 +115,9 @@ ZIPPED = reply(content_type="text/event-stream", content_encoding="br")
 CASES: list[tuple[Callable[[Observations], Finding], str, Observations]] = [
     (connectivity.reachable, "ok", observe(anonymous=OPENED)),
     (connectivity.reachable, "ok", observe(anonymous=reply(401))),
+    (regions.regions, "unknown", observe()),  # more: test_regions.py
+    (regions.regions, "problem", observe(initialize=OPENED)),
+    (regions.regions, "ok", observe(initialize=replace(OPENED, headers={**OPENED.headers, "x-mcp-region": "eu"}))),
     (connectivity.reachable, "ok", observe(anonymous=reply(400, error(-32022)))),
     (connectivity.reachable, "problem", observe(anonymous=Response(failure="ConnectError"))),
     (connectivity.reachable, "problem", observe(anonymous=reply(301, location="/x"))),
@@ -365,7 +369,7 @@ def test_a_refusal_alone_is_judged_by_every_rule() -> None:
 
 
 def test_fixes_name_a_rule_or_a_case_of_one() -> None:
-    cases = {"host", "redirect", "slash", "token", "cors"}
+    cases = {"host", "redirect", "slash", "token", "cors", "region-header", "region-names", "region-cors"}
     borrows = {"sessionless"}
     assert {rule.__name__.replace("_", "-") for rule in RULES} - borrows | cases == set(FIXES)
 

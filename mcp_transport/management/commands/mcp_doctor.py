@@ -42,6 +42,9 @@ class Command(BaseCommand):
         )
         add_seconds(parser, "--idle", 1, 20.0, "seconds for which idle streams are held open")
         parser.add_argument("--origin", action="append", default=[], help="origin that must be allowed (repeatable)")
+        parser.add_argument(
+            "--region", action="append", default=[], help="URL of the endpoint in another region (repeatable)"
+        )
         parser.add_argument("--insecure", action="store_true", help="continue with an untrusted certificate")
         parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
@@ -55,6 +58,7 @@ class Command(BaseCommand):
             nodes=options["expect_nodes"],
             origins=tuple(origin.rstrip("/") for origin in options["origin"]),  # as browsers write them
             insecure=options["insecure"],
+            regions=tuple(map(_checked_url, options["region"])),
         )
         findings = evaluate(asyncio.run(run_probes(doctor_options)))
         write_result(self.stdout, options, as_json(url, findings), lines(url, findings))
