@@ -89,11 +89,14 @@ class SessionAdmin(admin.ModelAdmin):
 
     def page(self, request: HttpRequest, template: str, status: int = 200, **context: Any) -> HttpResponse:
         """Render a template of the session pages."""
+        endpoint = bootstrap.endpoint()
+        region = endpoint.policy.region
         shared = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
-            "subtitle": None,
-            "backend": bootstrap.endpoint().backend,
+            # The nodes and sessions of the store of this region.
+            "subtitle": _("Region %(name)s") % {"name": region} if region else None,
+            "backend": endpoint.backend,
             "may_view": self.has_view_or_change_permission(request),
             "may_cancel": self.has_change_permission(request),
             "may_end": self.has_delete_permission(request),

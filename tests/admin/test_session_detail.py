@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -197,3 +198,16 @@ async def test_each_end_of_a_request_has_words(
     monkeypatch.setattr(service, "session_detail", session_detail)
     *timeline, _ = (await aside(boss.get, visitor.url("live"))).json()["tables"]["history"]
     assert [row[1:3] for row in timeline] == [[WORDS[ending], "tools/call look"] for ending in Ending]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("shared_cache")
+@pytest.mark.parametrize("region", ["", "eu-west-1"])
+def test_home_region_is_shown_if_there_is_one(
+    boss: Client, open_session: Callable[..., Visitor], settings: Any, region: str
+) -> None:
+    settings.MCP_TRANSPORT = {**settings.MCP_TRANSPORT, "REGION": region}
+    visitor = open_session()
+    details, sessions = page(boss.get(visitor.url())), page(boss.get(LIST))
+    assert ("Home region" in details, f"Region {region}" in sessions) == (bool(region), bool(region))
+    assert not region or region in details

@@ -29,6 +29,13 @@ def test_session_is_shown_by_its_key_or_how_that_begins(length: int, write: Any,
     assert (shown["calls"], shown["streams"], shown["values"], shown["history"]) == ([], [], [], [])
 
 
+@pytest.mark.parametrize("region", ["", "eu-west-1"])
+def test_home_region_is_a_member_even_if_there_is_none(region: str, superuser: APIClient) -> None:
+    store(record(1, region=region))
+    assert superuser.get(f"{SESSIONS}{record(1).key}/").json()["region"] == region
+    assert [session["region"] for session in superuser.get(SESSIONS).json()["results"]] == [region]
+
+
 def test_values_that_tools_keep_are_named_and_not_shown(superuser: APIClient) -> None:
     @async_to_sync
     async def keep(key: str) -> None:

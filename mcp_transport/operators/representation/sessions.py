@@ -97,6 +97,7 @@ SESSION: Final[tuple[Field[Session], ...]] = (
     Field("address", _("Address")),
     Field("user_agent", _("User agent")),
     Field("node", _("Node"), note="The node that served the last request."),
+    Field("region", _("Home region"), note="Where the session is stored; empty if the deployment names no region."),
     Field("created", _("Created"), kinds.TIME),
     Field("last_seen", _("Last seen"), kinds.TIME),
     Field("ends", _("Expires"), kinds.TIME, note="When the session expires, even if it is in use."),
@@ -190,14 +191,27 @@ DETAIL: Final[tuple[Field[SessionDetail], ...]] = (
 )
 _DETAIL_ROWS: Final = pick(
     DETAIL,
-    *("id", "client", "user", "state", "protocol", "initialized", "node", "address", "user_agent", "created"),
+    *(
+        "id",
+        "client",
+        "user",
+        "state",
+        "protocol",
+        "initialized",
+        "node",
+        "region",
+        "address",
+        "user_agent",
+        "created",
+    ),
     *("last_seen", "ends", "requests", "errors", "log_level", "subscriptions", "values"),
 )
 
 
 def detail_table(detail: SessionDetail, write_time: Callable[[float], str]) -> Table:
     """Return the table that describes a session."""
-    return Table(name="details", title=str(_("Details")), rows=detail_rows(_DETAIL_ROWS, detail, write_time))
+    shown = [field for field in _DETAIL_ROWS if field.name != "region" or detail.session.region]
+    return Table(name="details", title=str(_("Details")), rows=detail_rows(shown, detail, write_time))
 
 
 def activity_tables(detail: SessionDetail, write_time: Callable[[float], str]) -> tuple[Table, Table, Table]:
