@@ -53,6 +53,8 @@ class Position:
         """The region of the response that is read; empty if it names none."""
         self.read_in: dict[str, str] = {}
         """The last event of each region: those without a common store number the events of a GET stream apart."""
+        self._read_before = ""
+        """The last event that was read in this region before the client was in another one."""
         self.is_listening = False
         """Is it the GET stream of a session?"""
         self.asked: Callable[[str | int, str], None] | None = None
@@ -81,6 +83,11 @@ class Position:
             self.interruptions, self.paused = 0, 0.0
         return is_new
 
+    def begin(self, region: str) -> None:
+        """Record the region of a response."""
+        self._read_before = self.read_in.get(region, "") if region != self.region else ""
+        self.region = region
+
     async def wait_after(self, refusal: LoadRefusal) -> None:
         """Wait as the server asks before the call is sent again, on a new stream."""
         self.last_event_id = ""
@@ -90,10 +97,10 @@ class Position:
 
     def _was_read(self, event_id: str) -> bool:
         """Return whether a region sends an event of a GET stream again, as when a client comes back to it."""
-        if not (self.is_listening and self.region):
+        if not (self.is_listening and self._read_before):
             return False
         stream, _, number = event_id.rpartition("-")
-        last_stream, _, last_number = self.read_in.get(self.region, "").rpartition("-")
+        last_stream, _, last_number = self._read_before.rpartition("-")
         is_same = stream == last_stream and number.isdigit() and last_number.isdigit()
         return is_same and int(number) <= int(last_number)
 
@@ -155,7 +162,8 @@ class EventStream(httpx2.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:
-            self.position.region, self._is_left = region_of(self._response), False
+            self.position.begin(region_of(self._response))
+            self._is_left = False
             async for event in self._events():
                 is_new = self.position.record(event)
                 if self.position.is_lost and self._may_repeat:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -24,6 +25,8 @@ import pytest
 from tests.support.node import Node
 from tests.support.preloaded import run
 from tests.support.processes import ROOT
+from tests.support.programs import need
+from tests.support.redis.server import RedisServer
 
 SETTINGS = "tests.clients.settings"
 DRIVERS = Path(__file__).parent / "drivers"
@@ -69,6 +72,19 @@ def server(request: pytest.FixtureRequest) -> Iterator[str]:
     environment = {"MCPSITE_DATABASE": str(request.getfixturevalue("database"))}
     with Node(settings=SETTINGS, application="mcpsite.asgi:application", environment=environment) as shop:
         yield shop.url
+
+
+@pytest.fixture(scope="session")
+def regions(database: Path) -> Iterator[tuple[str, str]]:
+    """Serve the shop in two regions, with a Redis each; return the URLs."""
+    need("redis-server")
+    with RedisServer() as here, RedisServer() as there, ExitStack() as stack:
+        urls = []
+        for region, redis in (("eu-west-1", here), ("us-east-1", there)):
+            environment = {"MCPSITE_DATABASE": str(database), "MCP_REGION": region, "REDIS_URL": redis.url}
+            shop = Node(settings=SETTINGS, application="mcpsite.asgi:application", environment=environment)
+            urls.append(stack.enter_context(shop).url)
+        yield urls[0], urls[1]
 
 
 # The clients

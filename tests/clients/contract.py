@@ -179,6 +179,24 @@ class SessionfulContract(ClientContract):
         cart = report["calls"][-1]["structuredContent"]
         assert {line["sku"] for line in cart["lines"]} == {"mug-blue", "tea-green"}
 
+    async def test_goes_on_in_another_region(self, client: Drive, regions: tuple[str, str]) -> None:
+        """Behind one address, in the middle of a call: the session is known there, and has no state.
+
+        The call is lost. Its client cannot resume it, does not repeat it, and needs a timeout to learn that.
+        """
+        here, there = regions
+        async with CuttingProxy(here) as proxy:
+            proxy.on_event = lambda: proxy.turn(there)
+            report = await client(
+                proxy.url, ("cart_add", {"sku": "mug-blue"}), (*LONG, "time out"), ("cart_show", {}), PRODUCT
+            )
+        added, lost, cart, product = report["calls"]
+        assert not added["isError"]
+        assert lost["error"]
+        assert cart["structuredContent"]["lines"] == []
+        assert not product["isError"]
+        assert (proxy.tool_calls, proxy.initializations) == (4, 1)
+
     async def test_resumes_a_cut_stream(self, client: Drive, server: str) -> None:
         await self.count_through_cuts(client, server, 3)
 

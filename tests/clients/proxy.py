@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
@@ -23,6 +24,8 @@ class CuttingProxy:
         self.cuts = list(cuts)
         self.marker = marker
         self.sent: list[bytearray] = []  # bytes from clients, one entry per connection
+        self.on_event: Callable[[], None] | None = None
+        """Called once, when the first event with the marker arrives."""
 
     @property
     def url(self) -> str:
@@ -41,6 +44,11 @@ class CuttingProxy:
     def tool_calls(self) -> int:
         """How many times a tool was called."""
         return sum(len(re.findall(rb'"method": ?"tools/call"', sent)) for sent in self.sent)
+
+    @property
+    def initializations(self) -> int:
+        """How many times a session was opened."""
+        return sum(len(re.findall(rb'"method": ?"initialize"', sent)) for sent in self.sent)
 
     async def __aenter__(self) -> Self:
         self._connections: list[asyncio.Task[None]] = []
@@ -83,6 +91,9 @@ class CuttingProxy:
         received, passed = b"", 0
         while chunk := await server.read(65536):
             received += chunk
+            if self.on_event is not None and self.marker in chunk:
+                on_event, self.on_event = self.on_event, None
+                on_event()
             end = self._cut(received)
             client.write(received[passed:end])
             passed = len(received)
@@ -90,6 +101,12 @@ class CuttingProxy:
             if end is not None:
                 self.cuts.pop(0)
                 return
+
+    def turn(self, target: str) -> None:
+        """Lead to another server, and cut the connections there are."""
+        self.target = urlsplit(target)
+        for connection in self._connections:
+            connection.cancel()
 
     def _cut(self, received: bytes) -> int | None:
         """Return the position at which to cut a connection's bytes, if it is due."""
