@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 _BACKOFF: Final = tenacity.wait_random_exponential(multiplier=0.2, min=0.05, max=2.0)
 # draft-ietf-httpapi-idempotency-key-header
 _KEY: Final = "idempotency-key"
+_SESSION_UNKNOWN: Final = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +220,7 @@ class Delivery:
             if endpoint.region in self._endpoints.without_session:
                 continue
             status = await self.probe(endpoint, like)
-            if status == httpx2.codes.NOT_FOUND and endpoint.region:
+            if status == _SESSION_UNKNOWN and endpoint.region:
                 self._endpoints.without_session.add(endpoint.region)
             elif 200 <= status < 300:
                 self._endpoints.move_to(endpoint)
@@ -261,7 +262,7 @@ class Delivery:
     def _succeeded(self, endpoint: Endpoint, outgoing: Outgoing, response: httpx2.Response, seconds: float) -> None:
         region = region_of(response)
         serves_old_work = outgoing.region not in ("", self._endpoints.current.region)
-        is_unknown_here = bool(region) and response.status_code == httpx2.codes.NOT_FOUND
+        is_unknown_here = bool(region) and response.status_code == _SESSION_UNKNOWN
         moves = not (serves_old_work or is_unknown_here)
         self._endpoints.record_success(endpoint, seconds, region, moves=moves)
         if self._endpoints.has_regions:

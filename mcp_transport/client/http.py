@@ -60,7 +60,7 @@ class FailoverHTTP(httpx2.AsyncClient):
         if outgoing.request_id is not None:
             self._in_flight[outgoing.request_id] = outgoing
         elif not outgoing.method:
-            outgoing.region = self._session.asked_in.get(outgoing.message.get("id", ""), "")
+            outgoing.region = self._session.server_request_regions.get(outgoing.message.get("id", ""), "")
         if outgoing.method == "notifications/cancelled":
             response = self._cancel(outgoing)
         else:
@@ -109,7 +109,7 @@ class FailoverHTTP(httpx2.AsyncClient):
         limits = self._delivery.limits
         max_wait = limits.deadline if position is None else 0.0
         stream = EventStream(response, resume, idle=limits.idle_timeout, max_wait=max_wait, position=position)
-        stream.position.asked = self._session.asked
+        stream.position.on_server_request = self._session.record_server_request
         if position is not None:
             self._listening = stream
         names = ("content-type", "mcp-session-id")

@@ -20,7 +20,7 @@ __all__ = ["SavedSession", "SessionState", "keep_seconds", "read_result"]
 
 # The session id that the SDK's transport sees, and may log; requests carry the real one.
 _HIDDEN_SESSION_ID: Final = "hidden"
-_MAX_ASKED: Final = 1000
+_MAX_SERVER_REQUESTS: Final = 1000
 _VERSION: Final = "mcp-protocol-version"
 _HEADERS: Final = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
 
@@ -124,7 +124,7 @@ class SessionState:
         self.initialize: dict[str, Any] = dict(saved.initialize) if saved else {}
         self.headers: dict[str, str] = {}
         """The headers of `initialize`."""
-        self.asked_in: OrderedDict[str | int, str] = OrderedDict()
+        self.server_request_regions: OrderedDict[str | int, str] = OrderedDict()
         """The region of each of the last server requests, by id: their replies go there."""
         self._saved = saved if saved and saved.session_id else None
 
@@ -154,11 +154,11 @@ class SessionState:
             self.initialize, self.headers = dict(outgoing.message.get("params") or {}), dict(outgoing.headers)
             self.position = Position()
 
-    def asked(self, request_id: str | int, region: str) -> None:
-        """Record a server request."""
-        self.asked_in[request_id] = region
-        if len(self.asked_in) > _MAX_ASKED:
-            self.asked_in.popitem(last=False)
+    def record_server_request(self, request_id: str | int, region: str) -> None:
+        """Record the region of a server request."""
+        self.server_request_regions[request_id] = region
+        if len(self.server_request_regions) > _MAX_SERVER_REQUESTS:
+            self.server_request_regions.popitem(last=False)
 
     def initialize_requests(self) -> list[Outgoing]:
         """Return the requests that open a session like the lost one."""

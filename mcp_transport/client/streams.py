@@ -57,7 +57,7 @@ class Position:
         """The last event that was read in this region before the client was in another one."""
         self.is_listening = False
         """Is it the GET stream of a session?"""
-        self.asked: Callable[[str | int, str], None] | None = None
+        self.on_server_request: Callable[[str | int, str], None] | None = None
         """Called with the id of each server request, and the region that sent it."""
         self._progress: dict[Any, float] = {}
 
@@ -114,8 +114,8 @@ class Position:
         if message.get("method") == "notifications/progress":
             return self._is_new_progress(message.get("params"))
         self.is_answered = "id" in message and "method" not in message
-        if self.region and self.asked is not None and "id" in message and "method" in message:
-            self.asked(message["id"], self.region)
+        if self.region and self.on_server_request is not None and "id" in message and "method" in message:
+            self.on_server_request(message["id"], self.region)
         error = message.get("error")
         details = error.get("data") if self.is_answered and isinstance(error, dict) else None
         self.is_lost = isinstance(details, dict) and is_lost_call(details) and details["retryable"]

@@ -19,12 +19,12 @@ async def probe_regions(observed: Observations, ping: Request, get_stream: Reque
     can_resume = last.isascii() and last.isprintable() and last
     for url in observed.options.regions:
         client = EndpointClient(replace(observed.options, url=url))
-        found = RegionObservation(ping=await client.send(ping))
-        if can_resume and found.ping.status == 200:
+        observation = RegionObservation(ping=await client.send(ping))
+        if can_resume and observation.ping.status == 200:
             resumption = get_stream.adding(Last_Event_ID=last)
-            found = replace(found, resumed=await client.listen(resumption, _STREAM_SECONDS, until=bool))
+            observation = replace(observation, resumed=await client.listen(resumption, _STREAM_SECONDS, until=bool))
         await client.send(replace(ping, method="DELETE", message=None))
-        observed.regions[url] = found
+        observed.regions[url] = observation
 
 
 def _frames(observed: Observations) -> list[Frame]:

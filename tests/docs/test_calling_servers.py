@@ -344,6 +344,7 @@ def test_every_row_of_the_table_has_a_case() -> None:
         "The retry budget",
         "The session is lost",
         "The answer is lost, then the session",
+        "The region is lost",  # tests/client/test_regions.py
     )
     tested = (*(row for row, *_ in ENDPOINTS), *elsewhere, "The node dies")
     assert not [row for row in ROWS if not row.startswith(tested)]

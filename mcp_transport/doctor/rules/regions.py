@@ -14,12 +14,12 @@ _EXPOSED = "access-control-expose-headers"
 def regions(observed: Observations) -> Finding:
     """Check that each region names itself, and serves sessions of the others."""
     names = {observed.options.url: _name(observed.initialize) or _name(observed.anonymous)}
-    names |= {url: _name(found.ping) for url, found in observed.regions.items()}
+    names |= {url: _name(observation.ping) for url, observation in observed.regions.items()}
     if not observed.session_id:
         return unknown("regions", "no session was opened")
-    for url, found in observed.regions.items():
-        if not found.ping.status:
-            return problem("regions", f"{url}: {found.ping.failure}", "the endpoint of each region answers")
+    for url, observation in observed.regions.items():
+        if not observation.ping.status:
+            return problem("regions", f"{url}: {observation.ping.failure}", "the endpoint of each region answers")
     if missing := [url for url, name in names.items() if not name]:
         expected = "each region names itself, and no proxy removes the header"
         return problem("regions", f"no X-MCP-Region from {', '.join(missing)}", expected, fix="region-header")
@@ -32,16 +32,16 @@ def regions(observed: Observations) -> Finding:
     return _exposed(observed, names)
 
 
-def _other(name: str, found: RegionObservation) -> Finding | None:
+def _other(name: str, observation: RegionObservation) -> Finding | None:
     """Return what is wrong with a session of the first region in another one."""
-    if found.ping.status == 404:
+    if observation.ping.status == 404:
         expected = "the same SECRET_KEY in all regions, and REHYDRATE on (Redis) or one global table (DynamoDB)"
         return problem("regions", f"{name} does not know a session of the first region", expected)
-    if found.ping.status != 200:
-        text = f"{name} answers a ping in a session of the first region with {found.ping.outcome}"
+    if observation.ping.status != 200:
+        text = f"{name} answers a ping in a session of the first region with {observation.ping.outcome}"
         return problem("regions", text, "200")
-    if found.resumed is not None and not found.resumed.is_stream:
-        text = f"{name} does not resume the session's GET stream: {found.resumed.response.outcome}"
+    if observation.resumed is not None and not observation.resumed.is_stream:
+        text = f"{name} does not resume the session's GET stream: {observation.resumed.response.outcome}"
         return problem("regions", text, "200, and the stream continues")
     return None
 
