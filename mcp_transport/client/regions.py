@@ -36,12 +36,13 @@ class Regions:
         self._region: str | None = None
         self._like = Outgoing("GET", {})
         self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     def followed(self, like: Outgoing) -> None:
         """Notice where a request was served, and begin to probe nearer regions with requests like it."""
         self._like = like
         self._follow()
-        if self._task is None and self._endpoints.nearer():
+        if self._task is None and not self._is_closed and self._endpoints.nearer():
             self._task = asyncio.create_task(self._return())
             self._task.add_done_callback(self._returned)
 
@@ -56,6 +57,7 @@ class Regions:
 
     def close(self) -> None:
         """Probe no more."""
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
 
