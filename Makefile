@@ -22,6 +22,7 @@
 #   make conformance-server [PORT=8000]      only that server
 #   make soak [SECONDS=600] [SEED=1]         kill and pause nodes and Redis under load, check what clients see
 #   make failover [RUNS=100]                 kill the node of a call, again and again, with a client of three nodes
+#   make failover-regions [RUNS=100]         lose the region of a call, again and again, with a client of two regions
 #   make attack [ATTACK_ARGS="--short"]      send hostile requests to servers started for it, for half an hour
 #   make bench                               measure everything beside its peers: two hours on a quiet machine
 #   make bench-quick                         the same in one short round
@@ -58,7 +59,7 @@ $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(VENV)/created $(RUNNABLE) $(I
 .PHONY: help run cluster servers browser containers databases test test-all coverage test-slow test-aws test-projects
 .PHONY: test-packaging lint security conformance conformance-cluster conformance-server conformance-lambda
 .PHONY: conformance-cluster-dynamodb conformance-cluster-dynamodb-short test-dynamodb
-.PHONY: soak failover attack bench bench-quick bench-client bench-paired bench-load screenshots dist requirements clean
+.PHONY: soak failover failover-regions attack bench bench-quick bench-client bench-paired bench-load screenshots dist requirements clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -189,6 +190,9 @@ soak: $(INSTALLED) servers
 
 failover: $(INSTALLED) servers
 	@$(BIN)/python -m tests.client --runs $(RUNS)
+
+failover-regions: $(INSTALLED) servers
+	@REGION_RUNS=$(RUNS) $(BIN)/python -m pytest -q tests/client/test_regions.py
 
 attack: $(INSTALLED) servers
 	@$(BIN)/python -m tests.attack $(ATTACK_ARGS)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from mcp_transport.client import Client, ResultUnknown
-from tests.client.kills import urls
+from tests.client.kills import TOOLS, urls
 from tests.support.cluster.stage import Stage, until
 
 pytestmark = pytest.mark.servers
 HERE, THERE = "eu-west-1", "us-east-1"
 STEPS = 4
+RUNS = int(os.environ.get("REGION_RUNS", "5"))
 
 
 class Traveller:
@@ -46,12 +48,12 @@ class Traveller:
         await self.call("whisper", text=text)
         await until(lambda: self.messages[-1:] == [text], f"{text} on the GET stream")
 
-    async def count(self, tool: str, name: str, lose: Stage) -> str:
-        """Call a tool whose region is lost after its second step."""
+    async def count(self, tool: str, name: str, lose: Stage, step: int) -> str:
+        """Call a tool whose region is lost after one of its steps."""
 
         async def progressed(progress: float, total: float | None, message: str | None) -> None:
             self.progress.append(progress)
-            if progress == 2 and len(lose.pids(name)) == 1 and lose.nodes[0].alive:
+            if progress == step and len(lose.pids(name)) == 1 and lose.nodes[0].alive:
                 for node in lose.nodes:
                     node.kill()
 
@@ -75,21 +77,25 @@ def regions(both: tuple[Stage, Stage]) -> tuple[Stage, Stage]:
     return both
 
 
-@pytest.mark.parametrize("tool", ["count_safely", "count_durably", "count"])
-async def test_a_region_is_lost_in_mid_call(regions: tuple[Stage, Stage], tool: str) -> None:
-    """The session goes on without its state; a tool that may run once does not run again."""
+@pytest.mark.parametrize("run", range(RUNS))
+async def test_a_region_is_lost_in_mid_call(regions: tuple[Stage, Stage], run: int) -> None:
+    """The session goes on without its state; a tool that may run once does not run again.
+
+    `make failover-regions` repeats this 100 times.
+    """
     here, there = regions
-    traveller, name = Traveller(here, there), f"lost-{tool}"
+    tool, step = TOOLS[run % len(TOOLS)], 1 + run // len(TOOLS) % (STEPS - 1)
+    traveller, name = Traveller(here, there), f"lost-{run}"
     async with traveller.client as client:
         session_id = client.save_session().session_id
         await traveller.call("remember", name="color", value="blue")
         await traveller.hears("one")
         if tool == "count_safely":
-            assert await traveller.count(tool, name, here) == f"counted to {STEPS} on {there.nodes[0].pid}"
+            assert await traveller.count(tool, name, here, step) == f"counted to {STEPS} on {there.nodes[0].pid}"
             assert traveller.progress == sorted({*traveller.progress})
         else:
             with pytest.raises(ResultUnknown):
-                await traveller.count(tool, name, here)
+                await traveller.count(tool, name, here, step)
         assert client.region == THERE
         assert (len(here.pids(name)), len(there.pids(name))) == (1, int(tool == "count_safely"))
         assert await traveller.call("recall", name="color") == ""
