@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport import conf
 from mcp_transport.deployment import TARGETS, Deployment, checks, folder, generate, preflight, project
+from mcp_transport.deployment.forms import LIST
 from mcp_transport.deployment.options import Files
 from mcp_transport.management.argument_types import whole_number
 
@@ -80,7 +81,9 @@ def _check(files: dict[Path, str], place: Path) -> None:
 def _add_option(parser: CommandParser, item: Any, default: Any) -> None:
     name, rule = f"--{item.name.replace('_', '-')}", item.metadata
     kind: Any = whole_number() if item.type == "int" else str
-    if item.type == "bool":
+    if item.type == LIST:
+        parser.add_argument(name, action="append", default=[], help=rule["help"])
+    elif item.type == "bool":
         parser.add_argument(name, choices=["yes", "no"], default="yes" if default else "no", help=rule["help"])
     else:
         parser.add_argument(name, type=kind, default=default, help=f"{rule['help']} (default %(default)s)")
@@ -92,6 +95,7 @@ def _render(names: list[str], options: dict[str, Any], output: Path) -> tuple[De
     """Return the deployment and the files of each target. Raises: CommandError naming the invalid option."""
     values = {item.name: options[item.name] for item in fields(Deployment) if item.metadata}
     values |= {item.name: options[item.name] == "yes" for item in fields(Deployment) if item.type == "bool"}
+    values |= {item.name: tuple(options[item.name]) for item in fields(Deployment) if item.type == LIST}
     if project.is_inside(output):
         values["folder"] = project.relative_folder(output)
     try:
