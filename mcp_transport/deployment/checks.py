@@ -65,8 +65,8 @@ def _kubernetes_warnings(deployment: Deployment) -> Iterator[str]:
     if deployment.has_ingress and ingress.controller(deployment) is None:
         yield (
             f"The ingress class {deployment.ingress_class} is none of {', '.join(ingress.CONTROLLERS)}, so the "
-            "Ingress has no annotations that keep streams from being buffered or ended: add them with --ingress-annotation, "
-            "or name the class after its controller, such as nginx-internal."
+            "Ingress has no annotations that keep streams from being buffered or ended: add them with "
+            "--ingress-annotation, or name the class after its controller, such as nginx-internal."
         )
 
 

@@ -118,7 +118,9 @@ class HAProxy(Proxy):
         for line in theirs:
             assert line in text
             text = text.replace(line, "")
-        return text
+        socket_line = "stats socket /run/haproxy/admin.sock user root group haproxy"
+        assert socket_line in text
+        return text.replace(socket_line, f"stats socket {self.folder}/admin.sock")
 
     def command(self) -> list[str]:
         return [program("haproxy"), "-db", "-f", str(self.configuration())]

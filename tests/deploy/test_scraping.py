@@ -70,7 +70,8 @@ async def test_what_nodes_count_arrives_in_the_record() -> None:
     need("redis-server", "prometheus")
     with Site(mcp={"DRAIN_SECONDS": 1}) as site:
         targets = ",".join(f"{LOOPBACK}:{port}" for port in site.ports)
-        deployment = replace(Deployment(policy=Policy()), monitor="scrape", upstreams=targets)
+        options: dict[str, Any] = {"monitor": "scrape", "upstreams": targets, "p95_operations": "tools/call where"}
+        deployment = replace(Deployment(policy=Policy()), **options)
         with Prometheus(deployment) as prometheus:
             async with site.client() as client:
                 await client.initialize()
