@@ -103,7 +103,12 @@ def test_a_named_address_is_the_only_one() -> None:
 def test_a_file_for_a_shared_nginx_has_no_name_of_another_site(tmp_path: Path) -> None:
     need("nginx")
     for name in ("shop", "shop-two"):
-        options: dict[str, Any] = {"affinity": "session", "tls": False, "host": f"{name}.example.com", "http_port": 8080}
+        options: dict[str, Any] = {
+            "affinity": "session",
+            "tls": False,
+            "host": f"{name}.example.com",
+            "http_port": 8080,
+        }
         [(file, text)] = generate(
             "nginx", Deployment(policy=Policy(), name=name, nginx_layout="conf.d", **options)
         ).items()
