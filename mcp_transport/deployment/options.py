@@ -50,6 +50,7 @@ class Deployment(KubernetesOptions):
     path: str = option("/mcp", "path of the endpoint", form=forms.PATH)
     settings_module: str = option("config.settings", "settings module", form=forms.MODULE)
     application: str = option("config.asgi:application", "ASGI application", form=forms.APPLICATION)
+    python_path: str = option(".", "folder of the project's packages, relative to the project", form=forms.INSIDE)
     server: str = option("daphne", "ASGI server", choices=SERVERS)
     port: int = option(8000, "port on which the server listens", minimum=1024)
     image: str = option("mcp:latest", "container image", form=forms.IMAGE)
@@ -182,6 +183,20 @@ class Deployment(KubernetesOptions):
     def environment(self) -> dict[str, str]:
         """Return further environment variables of the nodes, which are no secrets."""
         return dict(pair.split("=", 1) for pair in self.env)
+
+    def import_path(self, root: str) -> str:
+        """Return the folder of the project's packages, if servers do not look there by themselves."""
+        return "" if self.python_path == "." else f"{PurePosixPath(root) / self.python_path}"
+
+    @property
+    def image_import_path(self) -> str:
+        """Return that folder in the image."""
+        return self.import_path("/app")
+
+    @property
+    def local_import_path(self) -> str:
+        """Return that folder on a machine without containers."""
+        return self.import_path(self.directory)
 
     @property
     def has_own_certificate(self) -> bool:

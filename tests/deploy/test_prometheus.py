@@ -191,8 +191,8 @@ RATIO = "job:mcp_transport_call_errors:ratio_rate5m"
 @pytest.mark.parametrize(
     ("input_series", "expr", "labels", "value"),
     [
-        # 90 % of the calls within 10 ms and 10 % within 100: p95 is in the middle between 75 and 100 ms. The project's
-        # own tool does not count: more nodes make it no faster.
+        # 90 % of the calls within 10 ms and 10 % within 100: p95 is in the middle between 75 and 100 ms. The tool of
+        # the project does not count: more nodes make it no faster.
         (
             [
                 *calls({0.01: 90}, "ping"),

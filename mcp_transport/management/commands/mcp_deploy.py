@@ -32,7 +32,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("target", choices=[*TARGETS, "all"])
-        parser.add_argument("-o", "--output", default="deploy", help="output folder (default %(default)s)")
+        parser.add_argument("-o", "--output", help="output folder (default deploy, in the project's folder)")
         parser.add_argument(
             "--check", action="store_true", help="write nothing; fail if the folder differs from the generated files"
         )
@@ -46,17 +46,20 @@ class Command(BaseCommand):
             if item.metadata:
                 _add_option(parser, item, defaults.get(item.name, item.default))
 
-    def handle(self, *args: Any, target: str, output: str, check: bool, no_preflight: bool, **options: Any) -> None:
+    def handle(
+        self, *args: Any, target: str, output: str | None, check: bool, no_preflight: bool, **options: Any
+    ) -> None:
         names = list(TARGETS) if target == "all" else [target]
-        deployment, generated = _render(names, options, Path(output))
+        place = Path(output) if output else project.default_output()
+        deployment, generated = _render(names, options, place)
         if check:
             for name, files in generated.items():
-                _check(files, Path(output, folder(name)))
+                _check(files, place / folder(name))
             return
         warnings = [] if no_preflight else _preflight(deployment, {*names})
         for files in generated.values():
             self._write(files)
-        for sentence in [*warnings, *checks.deployment_warnings(deployment, Path(output), {*names})]:
+        for sentence in [*warnings, *checks.deployment_warnings(deployment, place, {*names})]:
             self.stderr.write(f"Warning: {sentence}", self.style.WARNING)
 
     def _write(self, files: dict[Path, str]) -> None:
