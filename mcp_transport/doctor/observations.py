@@ -9,6 +9,8 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, Final
 
+from mcp_transport.doctor.connection_faults import Fault
+
 __all__ = [
     "SESSIONFUL",
     "SESSIONLESS",
@@ -63,6 +65,8 @@ class Response:
     local_address: str = ""
     """The local end of the connection: responses with the same one used the same connection."""
     failure: str = ""
+    fault: Fault = Fault.NONE
+    """Why there is no connection, or no answer."""
 
     @cached_property
     def message(self) -> Mapping[str, Any]:
@@ -198,6 +202,11 @@ class Observations:
     own_origin: Response | None = None
     origins: dict[str, Response] = field(default_factory=dict)
     large_body: Response | None = None
+    tools: int = 0
+    list_bytes: int = 0
+    """The size of all pages of tools/list."""
+    watched: tuple[Response, ...] = ()
+    """Requests that were sent each second, while idle streams were held open."""
     announced_body: Response | None = None
     """The response to a body that was announced and not sent."""
     has_tool: bool = False
@@ -209,6 +218,11 @@ class Observations:
     def is_reached(self) -> bool:
         """Whether an endpoint answered: with JSON-RPC, or with 401."""
         return self.anonymous.status == 401 or bool(self.anonymous.message)
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether the endpoint wants credentials, and none were given."""
+        return self.anonymous.status == 401 and not self.options.token
 
     @property
     def session_id(self) -> str:
