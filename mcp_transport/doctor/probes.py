@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from mcp_transport.doctor.connection_faults import Fault
 from mcp_transport.doctor.http_client import EVENT_STREAM, EndpointClient, Request, in_session, sessionless
 from mcp_transport.doctor.observations import (
     SESSIONFUL,
@@ -74,6 +75,8 @@ async def _examine(options: DoctorOptions, report: Report) -> Observations:
     observed.tls = await probe_tls(options)
     observed.anonymous = await client.send(replace(_initialize(), sends_token=False))
     if not observed.is_reached:
+        if observed.anonymous.fault in (Fault.CLOSED, Fault.TIMEOUT) and await _speaks_plain_http(options):
+            observed.anonymous = replace(observed.anonymous, fault=Fault.PLAIN)
         return observed
     await _delete_session(client, observed.anonymous, sends_token=False)
     await _probe_metadata(client, observed)
@@ -106,6 +109,15 @@ async def _probe_requests(client: EndpointClient, observed: Observations) -> Non
         delete = replace(_session(observed, "ping", 1), method="DELETE", message=None)
         observed.deleted = await client.send(delete)
         observed.after_delete = await client.send(_session(observed, "ping", 1))
+
+
+async def _speaks_plain_http(options: DoctorOptions) -> bool:
+    """Return whether plain HTTP is answered where TLS is not: some servers wait for the rest of a handshake."""
+    if urlsplit(options.url).scheme != "https":
+        return False
+    plain = EndpointClient(replace(options, url=options.url.replace("https", "http", 1)))
+    answer = await plain.listen(Request(method="GET", sends_token=False), _STREAM_SECONDS, until=bool)
+    return bool(answer.response.status)
 
 
 # -- requests --------------------------------------------------------------------------------------------
