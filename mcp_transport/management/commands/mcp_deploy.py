@@ -105,7 +105,7 @@ def _render(names: list[str], options: dict[str, Any], output: Path) -> tuple[De
         deployment = Deployment(policy=conf.policy(), **values)
         files = {name: generate(name, deployment) for name in names}
     except ValueError as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(str(error), returncode=2) from error
     return deployment, {name: _in_folder(files[name], output / folder(name)) for name in names}
 
 
