@@ -20,7 +20,7 @@ class Controller(NamedTuple):
     """Where its pods usually are; empty if it is outside the cluster."""
     on_service: bool = False
     """Does it read annotations of the Service?"""
-    keeps_certificate: bool = True
+    uses_secret: bool = True
     """Does it read the certificate from a Secret?"""
     objects: tuple[str, ...] = ()
     """Further objects that its annotations refer to."""
@@ -30,7 +30,7 @@ CONTROLLERS: Final = {
     "nginx": Controller("ingress-nginx"),
     "haproxy": Controller("haproxy-controller"),
     "traefik": Controller("traefik", on_service=True, objects=("servers-transport.yaml",)),
-    "alb": Controller(keeps_certificate=False),
+    "alb": Controller(uses_secret=False),
 }
 """By ingress class; a class such as `nginx-internal` belongs to the controller of its first word."""
 
@@ -38,34 +38,34 @@ _ANYWHERE: Final = "0.0.0.0/0"
 
 
 def controller(deployment: Deployment) -> Controller | None:
-    """Return the controller of the ingress class; None if it is not known."""
+    """Return the controller of the ingress class; None for another one."""
     return CONTROLLERS.get(_kind(deployment))
 
 
 def ingress_annotations(deployment: Deployment, **context: Any) -> str:
     """Return the lines of the Ingress's annotations: those of its controller, then those of the options."""
-    known = ""
+    lines = ""
     if controller(deployment) is not None:
-        known = render(f"kubernetes/annotations/{_kind(deployment)}.yaml", deployment, **context)
-    return _replaced(known, (pair.split("=", 1) for pair in deployment.ingress_annotation))
+        lines = render(f"kubernetes/annotations/{_kind(deployment)}.yaml", deployment, **context)
+    return _replaced(lines, (pair.split("=", 1) for pair in deployment.ingress_annotation))
 
 
 def service_annotations(deployment: Deployment) -> str:
     """Return the lines of the Service's annotations for the controller of its Ingress."""
-    found = controller(deployment)
-    if found is None or not found.on_service or not deployment.has_ingress:
+    selected = controller(deployment)
+    if selected is None or not selected.on_service or not deployment.has_ingress:
         return ""
     return render(f"kubernetes/annotations/{_kind(deployment)}.service.yaml", deployment)
 
 
 def sources(deployment: Deployment) -> list[dict[str, str]]:
     """Return the namespaces and networks from which requests come to the pods."""
-    d, found = deployment, controller(deployment)
+    d, selected = deployment, controller(deployment)
     namespaces, is_outside = [], d.service_type != "ClusterIP"
-    if d.has_ingress and found is not None and not found.namespace:
+    if d.has_ingress and selected is not None and not selected.namespace:
         is_outside = True
     elif d.has_ingress:
-        namespaces.append(d.ingress_namespace or (found.namespace if found is not None else _kind(d)))
+        namespaces.append(d.ingress_namespace or (selected.namespace if selected is not None else _kind(d)))
     if d.has_gateway:
         namespaces.append(d.ingress_namespace or d.gateway_namespace or d.namespace)
     networks = [d.ingress_network or _ANYWHERE] if d.ingress_network or is_outside else []

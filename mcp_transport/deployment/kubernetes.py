@@ -49,17 +49,17 @@ def files(deployment: Deployment) -> Files:
 
 def _chosen(deployment: Deployment) -> list[str]:
     """Return the components that the options ask for."""
-    asked = {
+    enabled = {
         "ingress": deployment.has_ingress,
         "gateway-api": deployment.has_gateway,
         "cert-manager": bool(deployment.cluster_issuer and deployment.tls),
     }
-    return [name for name, is_asked in asked.items() if is_asked]
+    return [name for name, is_enabled in enabled.items() if is_enabled]
 
 
 def _context(deployment: Deployment) -> dict[str, Any]:
     numbers = {"keepalive": f"{deployment.policy.keepalive:g}", "balancer_idle": balancer_idle(deployment)}
-    found = ingress.controller(deployment)
+    selected = ingress.controller(deployment)
     return {
         **numbers,
         "behavior": indent(render("kubernetes/behavior.yaml", deployment).rstrip(), "    "),
@@ -68,13 +68,13 @@ def _context(deployment: Deployment) -> dict[str, Any]:
         "sources": ingress.sources(deployment),
         "ingress_annotations": indent(ingress.ingress_annotations(deployment, **numbers), "    "),
         "service_annotations": indent(ingress.service_annotations(deployment), "    "),
-        "keeps_certificate": found is None or found.keeps_certificate,
+        "uses_secret": selected is None or selected.uses_secret,
     }
 
 
 def _component(deployment: Deployment, name: str, context: dict[str, Any]) -> Files:
-    found = ingress.controller(deployment)
-    further = found.objects if name == "ingress" and found is not None else ()
+    selected = ingress.controller(deployment)
+    further = selected.objects if name == "ingress" and selected is not None else ()
     return {file: render(f"kubernetes/{file}", deployment, **context) for file in (*_COMPONENTS[name], *further)}
 
 

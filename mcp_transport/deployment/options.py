@@ -151,8 +151,8 @@ class Deployment(KubernetesOptions):
         [(name, times)] = Counter(names).most_common(1) or [("", 0)]
         if times > 1:
             return f"--env: each variable must be unique, got {name} {times} times"
-        taken = sorted({*names} & {*_SET_BY_FILES, *self.variables})
-        return f"--env: {taken[0]} is set by the files, or in --secrets" if taken else ""
+        reserved = sorted({*names} & {*_SET_BY_FILES, *self.variables})
+        return f"--env: {reserved[0]} is set by the files, or in --secrets" if reserved else ""
 
     def _aws_fault(self) -> str:
         [(region, times)] = Counter(self.region_names).most_common(1)

@@ -83,9 +83,9 @@ def _python_path(module: str) -> str:
         return ""
     origin = spec.origin if spec is not None else None
     places = [*(spec.submodule_search_locations or ())] if spec is not None else []
-    found = Path(places[0] if places else origin or "").resolve().parent
-    is_own = found.is_relative_to(root()) and not found.is_relative_to(Path(sys.prefix).resolve())
-    return found.relative_to(root()).as_posix() if is_own else ""
+    folder = Path(places[0] if places else origin or "").resolve().parent
+    is_own = folder.is_relative_to(root()) and not folder.is_relative_to(Path(sys.prefix).resolve())
+    return folder.relative_to(root()).as_posix() if is_own else ""
 
 
 def _path() -> str:

@@ -78,8 +78,8 @@ def _described(response: Response) -> str:
     if response.message:
         return response.outcome
     kind = response.headers.get("content-type", "").partition(";")[0]
-    found = _TITLE.search(response.body)
-    title = f' ("{found[2].decode(errors="replace")}")' if found else ""
+    heading = _TITLE.search(response.body)
+    title = f' ("{heading[2].decode(errors="replace")}")' if heading else ""
     if not response.body:
         return f"{response.outcome} without a body: not an MCP endpoint"
     return f"{response.outcome}, {kind or 'no Content-Type'}{title}: not an MCP endpoint"

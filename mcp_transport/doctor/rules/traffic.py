@@ -11,7 +11,7 @@ from mcp_transport.doctor.observations import Observations, Response
 __all__ = ["restarts", "tool_list"]
 
 MAX_LIST_BYTES: Final = 100_000
-_GONE: Final = (404, 410)
+_NOT_FOUND: Final = (404, 410)
 _UNAVAILABLE: Final = (502, 503, 504)
 
 
@@ -35,8 +35,8 @@ def restarts(observed: Observations) -> Finding:
     summary = f"{len(observed.watched) - len(others)} of {len(observed.watched)} requests, one a second, got 200"
     if not others:
         return ok("restarts", summary)
-    summary += f"; {', '.join(f'{count} times {text}' for text, count in Counter(map(_told, others)).items())}"
-    if any(response.status in _GONE and not response.message for response in others):
+    summary += f"; {', '.join(f'{count} times {text}' for text, count in Counter(map(_outcome, others)).items())}"
+    if any(response.status in _NOT_FOUND and not response.message for response in others):
         expected = "503 while a proxy has no node or no route: clients take 404 for the end of their session"
         return problem("restarts", summary, expected)
     is_unavailable = all(response.status in _UNAVAILABLE or not response.status for response in others)
@@ -45,5 +45,5 @@ def restarts(observed: Observations) -> Finding:
     return ok("restarts", summary) if is_unavailable else unknown("restarts", f"{summary}: see session-nodes")
 
 
-def _told(response: Response) -> str:
+def _outcome(response: Response) -> str:
     return response.outcome if response.message or response.failure else f"{response.outcome} of a proxy"
