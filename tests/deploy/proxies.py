@@ -148,7 +148,7 @@ class Caddy(Proxy):
     file = "Caddyfile"
 
     def placed(self, text: str) -> str:
-        return text.replace("{\n\thttp_port", f"{{\n\tadmin off\n\tstorage file_system {self.folder}\n\thttp_port", 1)
+        return text.replace("\thttp_port", f"\tadmin off\n\tstorage file_system {self.folder}\n\thttp_port", 1)
 
     def command(self) -> list[str]:
         return [program("caddy"), "run", "--adapter", "caddyfile", "--config", str(self.configuration())]

@@ -11,7 +11,7 @@ from mcp_transport.doctor.observations import Observations, Response
 __all__ = ["restarts", "tool_list"]
 
 MAX_LIST_BYTES: Final = 100_000
-_NOT_FOUND: Final = (404, 410)
+_ENDS_SESSION: Final = (404, 410)
 _UNAVAILABLE: Final = (502, 503, 504)
 
 
@@ -36,7 +36,7 @@ def restarts(observed: Observations) -> Finding:
     if not others:
         return ok("restarts", summary)
     summary += f"; {', '.join(f'{count} times {text}' for text, count in Counter(map(_outcome, others)).items())}"
-    if any(response.status in _NOT_FOUND and not response.message for response in others):
+    if any(response.status in _ENDS_SESSION and not response.message for response in others):
         expected = "503 while a proxy has no node or no route: clients take 404 for the end of their session"
         return problem("restarts", summary, expected)
     is_unavailable = all(response.status in _UNAVAILABLE or not response.status for response in others)
