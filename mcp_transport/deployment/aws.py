@@ -94,6 +94,7 @@ def ecs_files(deployment: Deployment) -> Files:
         "stop_timeout": min(FARGATE_STOP, deployment.server_timeout + 5),
         "command": server.command(deployment, port=str(PORT)),
         "secrets": _secrets(deployment),
+        "environment": _environment(deployment),
         "repository": repository,
         "reference": reference,
         "schedule": _schedule(deployment),
@@ -177,6 +178,11 @@ def _logical_id(region: str) -> str:
 
 def _secrets(deployment: Deployment) -> list[str]:
     return [name for name in deployment.secret_names if name not in _SET_BY_FILES]
+
+
+def _environment(deployment: Deployment) -> dict[str, str]:
+    own = {name: value for name, value in deployment.environment.items() if name not in _SET_BY_FILES - {"LOG_LEVEL"}}
+    return {"LOG_LEVEL": "INFO", **own}
 
 
 def _image(image: str) -> tuple[str, str]:

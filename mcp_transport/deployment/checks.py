@@ -6,7 +6,7 @@ from collections.abc import Iterator, Set
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from mcp_transport.deployment import aws, project
+from mcp_transport.deployment import aws, ingress, project
 from mcp_transport.deployment.options import Deployment
 from mcp_transport.deployment.preflight import ProjectReport
 
@@ -20,7 +20,7 @@ RUNS_PROJECT: Final = frozenset({"docker", "compose", "kubernetes", "systemd", "
 
 _CONTAINERS: Final = frozenset({"docker", "compose", "kubernetes", "aws-ecs", "aws-lambda"})
 _FUNCTIONS: Final = frozenset({"aws-lambda"})  # the endpoint alone, behind no proxy
-_PROXIES: Final = frozenset({"nginx", "haproxy"})
+_PROXIES: Final = frozenset({"nginx", "haproxy", "caddy", "traefik"})
 _HIDDEN_FROM_UNITS: Final = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 (units have their own /tmp)
 _MULTI_NODE: Final = frozenset({"compose", "kubernetes", "systemd", "aws-ecs", "aws-lambda", *_PROXIES})
 _ROUTES: Final = frozenset({"compose", "kubernetes", "aws-lambda", *_PROXIES})  # have the path of the endpoint
@@ -46,10 +46,27 @@ def deployment_warnings(deployment: Deployment, output: Path, targets: Set[str])
             "dependencies of the project there, with django-mcp-transport[redis] or [aws]."
         )
     yield from _aws_warnings(deployment, targets)
+    if "kubernetes" in targets:
+        yield from _kubernetes_warnings(deployment)
     if targets & {"docker", "compose", "aws-lambda"} and not project.is_inside(output):
         yield (
             f"{output.resolve()} is outside the project's folder: move the files to {project.root() / 'deploy'}, "
             "which their relative paths expect."
+        )
+
+
+def _kubernetes_warnings(deployment: Deployment) -> Iterator[str]:
+    name = deployment.image.rpartition("/")[2]
+    if name.endswith(":latest") or not {":", "@"} & {*name}:
+        yield (
+            f"The image {deployment.image} has no version, so pods may run different ones, and there is no way back: "
+            "use --image with a tag or a digest."
+        )
+    if deployment.has_ingress and ingress.controller(deployment) is None:
+        yield (
+            f"The ingress class {deployment.ingress_class} is none of {', '.join(ingress.CONTROLLERS)}, so the "
+            "Ingress has no annotations that keep streams from being buffered or ended: add them with "
+            "--ingress-annotation, or name the class after its controller, such as nginx-internal."
         )
 
 
@@ -164,7 +181,7 @@ def _static_files(deployment: Deployment, report: ProjectReport, targets: Set[st
             f"STATIC_ROOT is not set in {deployment.settings_module}, so static files are not served and the admin "
             "has no CSS: set it (docs/howto/deploy-with-daphne.md, Static files)."
         )
-    elif report.static_root and (unserved := sorted(targets & {"kubernetes", "haproxy", "aws-ecs"})):
+    elif report.static_root and (unserved := sorted(targets & {"kubernetes", "haproxy", "traefik", "aws-ecs"})):
         yield (
             f"Nothing serves static files behind {' and '.join(unserved)}, so the admin has no CSS: add "
             "WhiteNoise to MIDDLEWARE (docs/howto/deploy-with-daphne.md, Static files)."

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 from pathlib import PurePosixPath
 from typing import Final
 
-from mcp_transport.deployment import docker
+from mcp_transport.deployment import docker, nginx, prometheus
 from mcp_transport.deployment.options import Deployment, Files
 from mcp_transport.deployment.rendering import render
 
@@ -33,13 +33,16 @@ def files(deployment: Deployment) -> Files:
         "health": docker.HEALTH,
         "health_check": json.dumps(["CMD", *docker.health_check(deployment)]),
         "secret_names": secret_names,
+        "environment": {name: value for name, value in deployment.environment.items() if name != "REDIS_URL"},
         "own_names": [name for name in secret_names if name not in _COMPOSE_SECRETS],
     }
     upstreams = ",".join(f"{address}:{deployment.port}" for address in addresses)
+    here = replace(deployment, upstreams=upstreams, listen="0.0.0.0", nginx_layout="complete", monitor="scrape")  # noqa: S104
     return {
         "compose.yaml": render("compose/compose.yaml", deployment, **context),
         ".env.example": render("compose/env.example", deployment, **context),
-        "nginx.conf": render("nginx/nginx.conf", replace(deployment, upstreams=upstreams, listen="*")),
+        **nginx.files(here),
+        **{f"prometheus/{name}": text for name, text in prometheus.files(here).items()},
     }
 
 

@@ -79,6 +79,9 @@ def _variable(name: str, label: str, query: str) -> dict[str, Any]:
     }
 
 
+_P95_HELP: Final = "Of all operations. The autoscaler adds nodes if those of --p95-operations are above the line."
+
+
 def _panels(d: Deployment) -> list[_Panel]:
     limit = d.p95_milliseconds / 1000
     calls, errors = _rate("call_seconds_count"), _rate("call_errors_total")
@@ -87,7 +90,7 @@ def _panels(d: Deployment) -> list[_Panel]:
         _Panel("Nodes", "none", {"": nodes}, "Scraped nodes that do not drain.", "stat", 6, 4),
         _Panel("Calls", "reqps", {"": f"sum({calls})"}, "", "stat", 6, 4),
         _Panel("Failed calls", "percentunit", {"": f"sum({errors}) / sum({calls})"}, "", "stat", 6, 4, 0.05),
-        _Panel("p95 latency", "s", {"": _p95()}, "The autoscaler adds nodes above the line.", "stat", 6, 4, limit),
+        _Panel("p95 latency", "s", {"": _p95()}, _P95_HELP, "stat", 6, 4, limit),
         _Panel("Calls by operation", "reqps", {"{{operation}}": f"sum by (operation) ({calls})"}),
         _Panel("p95 latency by operation", "s", {"{{operation}}": _p95("operation")}, limit=limit),
         _Panel(

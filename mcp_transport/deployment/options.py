@@ -6,34 +6,24 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import PurePosixPath
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import ClassVar, Final
 
+from mcp_transport.deployment import forms
 from mcp_transport.deployment.cron import Schedule
+from mcp_transport.deployment.forms import option
+from mcp_transport.deployment.kubernetes_options import KubernetesOptions
 from mcp_transport.domain.policy import Policy
 
-__all__ = ["AFFINITIES", "SERVERS", "STORES", "Deployment", "option"]
+__all__ = ["AFFINITIES", "SERVERS", "STORES", "Deployment"]
 
 SERVERS: Final = ("daphne", "gunicorn", "uvicorn", "granian")
 AFFINITIES: Final = ("none", "session", "address")
 STORES: Final = ("redis", "dynamodb")
 RUNTIMES: Final = ("python3.12", "python3.13", "python3.14")
-
-
-class _Form(NamedTuple):
-    """The form of a text option: a description for messages, and a regular expression."""
-
-    description: str
-    pattern: str
-
-
-_NAME: Final = r"(?!\.{1,2}(/|$))[\w.@-]+"  # of a file or folder; not . and ..
-_NAMES: Final = rf"{_NAME}(/{_NAME})*"
-_PORT: Final = r"(?!0)(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
-_DOTTED: Final = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
-_VARIABLE: Final = r"[A-Z][A-Z0-9_]*"
 _MAX_REPLICAS: Final = 5000
+_CERTIFICATE: Final = "/etc/ssl/mcp/fullchain.pem"
 
 _GUIDE_REGIONS: Final = ("us-east-1", "eu-west-1", "ap-southeast-1")
 
@@ -46,55 +36,9 @@ _SET_BY_FILES: Final = frozenset(
 )
 """Environment variables that the generated files set themselves."""
 
-_LABEL: Final = _Form(
-    "a name of at most 40 lower-case letters, digits and -, starting with a letter and not ending with -",
-    r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?",
-)
-_HOST: Final = _Form(
-    "a lower-case DNS name such as mcp.example.com",
-    r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
-)
-_PATH: Final = _Form("a path that starts with / and does not end with /", r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
-_MODULE: Final = _Form("the dotted name of a module, such as shop.settings", _DOTTED)
-_HANDLER: Final = _Form(
-    "a module, a dot and a name, such as shop.lambda_handler.handler", rf"{_DOTTED}\.[A-Za-z_]\w*"
-)
-_APPLICATION: Final = _Form("a module, a colon and a name, such as shop.asgi:application", rf"{_DOTTED}:[A-Za-z_]\w*")
-_IMAGE: Final = _Form(
-    "the name of an image, such as registry.example.com/shop:1.0", r"[a-z0-9][\w.:/-]{0,254}(@sha256:[0-9a-f]{64})?"
-)
-_VARIABLES: Final = _Form("comma-separated names of upper-case letters, digits and _", rf"{_VARIABLE}(,{_VARIABLE})*")
-_ADDRESSES: Final = _Form(
-    "comma-separated host:port, hosts in lower case and ports from 1 to 65535",
-    rf"([a-z0-9.-]+:{_PORT}(,[a-z0-9.-]+:{_PORT})*)?",
-)
-_LISTEN: Final = _Form("*, an IPv4 address, or an IPv6 address in brackets", r"\*|[0-9.]+|\[[0-9a-f:]+\]")
-_ABSOLUTE: Final = _Form("an absolute path of letters, digits, . _ @ and -, without ..", rf"(/{_NAME})+")
-_URL_PATH: Final = _Form("a path that starts and ends with /", rf"(/({_NAME}/)+)?")
-_ANYWHERE: Final = _Form("a path of letters, digits, . _ @ and -, without ..", rf"(/?{_NAMES})?")
-_NETWORK: Final = _Form("a network such as 172.28.7.0/24", r"[0-9.]+/[0-9]+")
-_REGION: Final = r"[a-z0-9]+(-[a-z0-9]+)*"
-_REGIONS: Final = _Form("comma-separated names of regions, each once", rf"({_REGION}(,{_REGION})*)?")
-_TABLE: Final = _Form("a name of 3 to 255 letters, digits, . _ and -", r"[A-Za-z0-9._-]{3,255}")
-_INSIDE: Final = _Form("names of letters, digits, . _ @ and -", rf"\.|{_NAMES}")
-
-
-def option(
-    default: Any,
-    help: str,
-    *,
-    form: _Form | None = None,
-    choices: tuple[str, ...] = (),
-    minimum: int = 1,
-    maximum: int = 65535,
-) -> Any:
-    """Declare an option of `mcp_deploy` with its help text and its valid values."""
-    metadata = {"help": help, "form": form, "choices": choices, "minimum": minimum, "maximum": maximum}
-    return field(default=default, metadata=metadata)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
+class Deployment(KubernetesOptions):
     """The options of one deployment; durations are seconds.
 
     Raises:
@@ -104,21 +48,22 @@ class Deployment:
     policy: Policy
     """The endpoint's settings: MCP_TRANSPORT."""
 
-    name: str = option("mcp", "name of the deployment and its objects", form=_LABEL)
-    host: str = option("mcp.example.com", "host name that clients use", form=_HOST)
-    path: str = option("/mcp", "path of the endpoint", form=_PATH)
-    settings_module: str = option("config.settings", "settings module", form=_MODULE)
-    application: str = option("config.asgi:application", "ASGI application", form=_APPLICATION)
+    name: str = option("mcp", "name of the deployment and its objects", form=forms.LABEL)
+    host: str = option("mcp.example.com", "host name that clients use", form=forms.HOST)
+    path: str = option("/mcp", "path of the endpoint", form=forms.PATH)
+    settings_module: str = option("config.settings", "settings module", form=forms.MODULE)
+    application: str = option("config.asgi:application", "ASGI application", form=forms.APPLICATION)
+    python_path: str = option(".", "folder of the project's packages, relative to the project", form=forms.INSIDE)
     server: str = option("daphne", "ASGI server", choices=SERVERS)
     port: int = option(8000, "port on which the server listens", minimum=1024)
-    image: str = option("mcp:latest", "container image", form=_IMAGE)
-    base_image: str = option("python:3.12-slim-bookworm", "base image of the container image", form=_IMAGE)
-    namespace: str = option("mcp", "Kubernetes namespace", form=_LABEL)
+    image: str = option("mcp:latest", "container image", form=forms.IMAGE)
+    base_image: str = option("python:3.12-slim-bookworm", "base image of the container image", form=forms.IMAGE)
     secrets: str = option(
         "DJANGO_SECRET_KEY,REDIS_URL",
         "comma-separated environment variables that come from secrets",
-        form=_VARIABLES,
+        form=forms.VARIABLES,
     )
+    env: tuple[str, ...] = option((), "NAME=VALUE for the nodes, not secret (repeatable)", form=forms.VARIABLE)
     min_replicas: int = option(3, "minimum number of nodes", maximum=_MAX_REPLICAS)
     max_replicas: int = option(50, "maximum number of nodes", maximum=_MAX_REPLICAS)
     cron_start: str = option("", "when --cron-replicas start, such as '0 8 * * 1-5' (KEDA)")
@@ -127,27 +72,26 @@ class Deployment:
     cron_replicas: int = option(0, "minimum number of nodes between both", minimum=0, maximum=_MAX_REPLICAS)
     affinity: str = option("none", "sticky sessions (optional): none, session or address", choices=AFFINITIES)
     tls: bool = option(True, "serve HTTPS at the proxy")
-    certificate: str = option("/etc/ssl/mcp/fullchain.pem", "the proxy's certificate with its chain", form=_ABSOLUTE)
-    certificate_key: str = option("/etc/ssl/mcp/privkey.pem", "the certificate's private key", form=_ABSOLUTE)
-    upstreams: str = option("", "comma-separated host:port of the nodes, for nginx and HAProxy", form=_ADDRESSES)
-    listen: str = option("*", "address on which the proxy listens", form=_LISTEN)
+    certificate: str = option(_CERTIFICATE, "the proxy's certificate with its chain", form=forms.ABSOLUTE)
+    certificate_key: str = option("/etc/ssl/mcp/privkey.pem", "the certificate's private key", form=forms.ABSOLUTE)
+    upstreams: str = option("", "comma-separated host:port of the nodes, for proxies", form=forms.ADDRESSES)
+    listen: str = option("*", "address on which the proxy listens", form=forms.LISTEN)
     http_port: int = option(80, "HTTP port of the proxy")
     https_port: int = option(443, "HTTPS port of the proxy")
+    nginx_layout: str = option(
+        "complete", "a complete nginx.conf, or a file for conf.d of a shared nginx", choices=("complete", "conf.d")
+    )
     haproxy_metrics_port: int = option(8405, "port of HAProxy's own metrics, on 127.0.0.1")
-    directory: str = option("/srv/mcp", "project folder on a machine without containers", form=_ABSOLUTE)
+    directory: str = option("/srv/mcp", "project folder on a machine without containers", form=forms.ABSOLUTE)
     static_files: bool = option(True, "run collectstatic in the image")
-    static_url: str = option("", "URL path of static files that nginx serves", form=_URL_PATH)
-    static_root: str = option("", "folder of collected static files, relative to the project", form=_ANYWHERE)
-    subnet: str = option("172.28.7.0/24", "network of the nodes in compose", form=_NETWORK)
+    static_url: str = option("", "URL path of static files that nginx serves", form=forms.URL_PATH)
+    static_root: str = option("", "folder of collected static files, relative to the project", form=forms.ANYWHERE)
+    subnet: str = option("172.28.7.0/24", "network of the nodes in compose", form=forms.NETWORK)
     monitor: str = option("service-monitor", "how Prometheus discovers nodes", choices=("service-monitor", "scrape"))
-    ingress_class: str = option("nginx", "Kubernetes ingress class", form=_LABEL)
-    ingress_namespace: str = option("ingress-nginx", "namespace of the ingress controller", form=_LABEL)
-    monitoring_namespace: str = option("monitoring", "namespace of Prometheus", form=_LABEL)
-    kustomize: bool = option(False, "generate a Kustomize base with overlays")
-    regions: str = option("", "regions of the deployment, if it has several, the main one first", form=_REGIONS)
+    regions: str = option("", "regions of the deployment, if it has several, the main one first", form=forms.REGIONS)
     store: str = option("redis", "where sessions are with aws-ecs: ElastiCache or DynamoDB", choices=STORES)
-    table: str = option("MCPSessions", "name of the DynamoDB table", form=_TABLE)
-    lambda_handler: str = option("config.lambda_handler.handler", "handler of AWS Lambda", form=_HANDLER)
+    table: str = option("MCPSessions", "name of the DynamoDB table", form=forms.TABLE)
+    lambda_handler: str = option("config.lambda_handler.handler", "handler of AWS Lambda", form=forms.HANDLER)
     lambda_runtime: str = option("python3.12", "runtime of AWS Lambda", choices=RUNTIMES)
     reserved_concurrency: int = option(100, "maximum number of sandboxes of AWS Lambda", maximum=1000)
     provisioned_concurrency: int = option(0, "number of sandboxes that are kept warm", minimum=0, maximum=1000)
@@ -184,16 +128,10 @@ class Deployment:
     """The interval of readiness checks; two failures, within `drain_notice`, remove a node."""
     scrape_interval: ClassVar[int] = 15
     """The scrape interval of Prometheus: the interval in which Kubernetes' autoscaler decides."""
-    cpu_percent: ClassVar[int] = 50
-    """The CPU utilisation above which nodes are added; the rest is headroom while those start."""
-    memory_percent: ClassVar[int] = 70
-    """The memory utilisation above which nodes are added."""
-    p95_milliseconds: ClassVar[int] = 100
-    """The p95 latency above which nodes are added."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            if item.metadata and (error := _value_error(item.type, item.metadata, getattr(self, item.name))):
+            if item.metadata and (error := forms.value_error(item.type, item.metadata, getattr(self, item.name))):
                 raise ValueError(f"--{item.name.replace('_', '-')}: {error}")
         if self.max_replicas < self.min_replicas:
             raise ValueError(f"--max-replicas: must not be below --min-replicas, got {self.max_replicas}")
@@ -206,10 +144,18 @@ class Deployment:
         [(address, times)] = Counter(self.addresses).most_common(1)
         if times > 1:
             raise ValueError(f"--upstreams: each address must be unique, got {address} {times} times")
-        if fault := self._aws_fault():
+        if fault := self._environment_fault() or self._aws_fault():
             raise ValueError(fault)
-        if not re.fullmatch(_INSIDE.pattern, self.folder):
-            raise ValueError(f"--output: must be {_INSIDE.description}, got {self.folder!r}")
+        if not re.fullmatch(forms.INSIDE.pattern, self.folder):
+            raise ValueError(f"--output: must be {forms.INSIDE.description}, got {self.folder!r}")
+
+    def _environment_fault(self) -> str:
+        names = [pair.partition("=")[0] for pair in self.env]
+        [(name, times)] = Counter(names).most_common(1) or [("", 0)]
+        if times > 1:
+            return f"--env: each variable must be unique, got {name} {times} times"
+        reserved = sorted({*names} & {*_SET_BY_FILES, *self.variables})
+        return f"--env: {reserved[0]} is set by the files, or in --secrets" if reserved else ""
 
     def _aws_fault(self) -> str:
         [(region, times)] = Counter(self.region_names).most_common(1)
@@ -237,6 +183,30 @@ class Deployment:
         return list(dict.fromkeys(self.secrets.split(",")))
 
     @property
+    def environment(self) -> dict[str, str]:
+        """Return further environment variables of the nodes, which are no secrets."""
+        return dict(pair.split("=", 1) for pair in self.env)
+
+    def import_path(self, root: str) -> str:
+        """Return the folder of the project's packages, if servers do not look there by themselves."""
+        return "" if self.python_path == "." else f"{PurePosixPath(root) / self.python_path}"
+
+    @property
+    def image_import_path(self) -> str:
+        """Return that folder in the image."""
+        return self.import_path("/app")
+
+    @property
+    def local_import_path(self) -> str:
+        """Return that folder on a machine without containers."""
+        return self.import_path(self.directory)
+
+    @property
+    def has_own_certificate(self) -> bool:
+        """Return whether a certificate was named; otherwise Caddy obtains one."""
+        return self.certificate != _CERTIFICATE
+
+    @property
     def closes_port_first(self) -> bool:
         """Return whether the server closes its port before its running calls have ended."""
         return self.server in ("daphne", "uvicorn")
@@ -258,9 +228,8 @@ class Deployment:
 
     @property
     def addresses(self) -> list[str]:
-        """Return the addresses of the nodes: `upstreams`, or host names NAME-1, NAME-2, ..."""
-        default = [f"{self.name}-{number}:{self.port}" for number in range(1, self.min_replicas + 1)]
-        return self.upstreams.split(",") if self.upstreams else default
+        """Return the addresses of the nodes: `upstreams`, or those of the units of systemd on this machine."""
+        return self.upstreams.split(",") if self.upstreams else [f"127.0.0.1:{port}" for port in self.local_ports]
 
     @property
     def several_regions(self) -> list[str]:
@@ -325,22 +294,14 @@ class Deployment:
         return math.ceil(self.policy.session_ttl)
 
     @property
+    def affinity_timeout(self) -> int:
+        """Return how long the Service of Kubernetes remembers a client's node, in seconds: a day at most."""
+        return min(self.session_ttl, 86400)
+
+    @property
     def max_body_bytes(self) -> int:
         """Return the largest body that a proxy accepts: more than the endpoint, whose error message is better."""
         return 4 * self.policy.max_request_bytes
-
-
-def _value_error(kind: Any, rule: Any, value: Any) -> str:
-    if kind == "int":
-        is_valid = type(value) is int and rule["minimum"] <= value <= rule["maximum"]
-        return "" if is_valid else f"expected a number from {rule['minimum']} to {rule['maximum']}, got {value!r}"
-    if kind == "bool":
-        return "" if isinstance(value, bool) else f"expected yes or no, got {value!r}"
-    if rule["choices"] and value not in rule["choices"]:
-        return f"expected one of {', '.join(rule['choices'])}, got {value!r}"
-    if (form := rule["form"]) and not (isinstance(value, str) and re.fullmatch(form.pattern, value)):
-        return f"must be {form.description}, got {value!r}"
-    return ""
 
 
 Files = dict[str, str]

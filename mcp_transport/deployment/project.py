@@ -6,14 +6,26 @@ import importlib.util
 import os
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from django.conf import settings
+from django.urls import reverse
 
 from mcp_transport import session_backend, static_files
+from mcp_transport.deployment import forms
 
-__all__ = ["defaults", "exists", "is_inside", "relative_folder", "root", "usual_application", "usual_handler"]
+__all__ = [
+    "default_output",
+    "defaults",
+    "exists",
+    "is_inside",
+    "relative_folder",
+    "root",
+    "usual_application",
+    "usual_handler",
+]
 
 _PUBLIC_HOST: Final = r"(?!localhost$|.*\.localhost$|[0-9.]+$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]+"
 
@@ -22,6 +34,7 @@ def defaults() -> dict[str, Any]:
     """Return the options of a deployment that the settings determine."""
     module = os.environ["DJANGO_SETTINGS_MODULE"]
     values = {"settings_module": module, "application": _application(), "host": _host()}
+    values |= {"python_path": _python_path(module), "path": _path()}
     values |= {"table": session_backend.table_name(), "lambda_handler": usual_handler(module)}
     return {name: value for name, value in values.items() if value} | _static_files()
 
@@ -59,6 +72,34 @@ def _application() -> str:
     packages = [package for name in nearby for package in _packages(name)]
     modules = [f"{package}.asgi".removeprefix(".") for package in packages]
     return next((f"{module}:application" for module in modules if exists(module)), "")
+
+
+def _python_path(module: str) -> str:
+    """Return the folder from which the settings are imported, if it is inside the project's folder."""
+    package = module.partition(".")[0]
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return ""
+    origin = spec.origin if spec is not None else None
+    places = [*(spec.submodule_search_locations or ())] if spec is not None else []
+    folder = Path(places[0] if places else origin or "").resolve().parent
+    is_own = folder.is_relative_to(root()) and not folder.is_relative_to(Path(sys.prefix).resolve())
+    return folder.relative_to(root()).as_posix() if is_own else ""
+
+
+def _path() -> str:
+    """Return the path of the endpoint in the URLconf; empty if it is elsewhere, or the URLconf cannot be loaded."""
+    with suppress(Exception):
+        path = reverse("mcp_transport:endpoint").rstrip("/")
+        return path if re.fullmatch(forms.PATH.pattern, path) else ""
+    return ""
+
+
+def default_output() -> Path:
+    """Return the folder `deploy` in the project's folder, relative to the working directory if it is in there."""
+    output, here = root() / "deploy", Path.cwd()
+    return output.relative_to(here) if output.is_relative_to(here) else output
 
 
 def usual_application(settings_module: str) -> str:

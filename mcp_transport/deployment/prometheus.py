@@ -16,11 +16,9 @@ def files(deployment: Deployment) -> Files:
     node = f'{{job="{deployment.name}"' + (f', namespace="{deployment.namespace}"}}' if is_operator else "}")
     rules = render("prometheus/rules.yaml", deployment, node=node)
     if not is_operator:
-        local = [f"127.0.0.1:{port}" for port in deployment.local_ports]
-        targets = deployment.addresses if deployment.upstreams else local
         return {
             "prometheus.yml": render("prometheus/prometheus.yml", deployment),
-            "nodes.yaml": render("prometheus/nodes.yaml", deployment, targets=targets),
+            "nodes.yaml": render("prometheus/nodes.yaml", deployment, targets=deployment.addresses),
             "rules.yaml": rules,
         }
     names = ("service-monitor.yaml", "prometheus-rule.yaml")

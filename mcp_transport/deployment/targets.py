@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from mcp_transport.deployment import aws, compose, docker, grafana, kubernetes, prometheus, systemd
+from mcp_transport.deployment import aws, compose, docker, grafana, kubernetes, nginx, prometheus, systemd, traefik
 from mcp_transport.deployment.options import Deployment, FileGenerator, Files
 from mcp_transport.deployment.rendering import render
 
@@ -17,8 +17,10 @@ TARGETS: Final[Mapping[str, FileGenerator]] = MappingProxyType(
         "docker": docker.files,
         "compose": compose.files,
         "kubernetes": kubernetes.files,
-        "nginx": lambda deployment: {"nginx.conf": render("nginx/nginx.conf", deployment)},
+        "nginx": nginx.files,
         "haproxy": lambda deployment: {"haproxy.cfg": render("haproxy/haproxy.cfg", deployment)},
+        "caddy": lambda deployment: {"Caddyfile": render("caddy/Caddyfile", deployment)},
+        "traefik": traefik.files,
         "prometheus": prometheus.files,
         "grafana": grafana.files,
         "systemd": systemd.files,

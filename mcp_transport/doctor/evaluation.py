@@ -9,12 +9,12 @@ from typing import Final
 from mcp_transport.doctor.findings import Finding
 from mcp_transport.doctor.observations import Observations
 from mcp_transport.doctor.report import printable
-from mcp_transport.doctor.rules import access, connectivity, regions, sessions, streams
+from mcp_transport.doctor.rules import access, connectivity, reachability, regions, sessions, streams, traffic
 
 __all__ = ["RULES", "evaluate"]
 
 RULES: Final[tuple[Callable[[Observations], Finding], ...]] = (
-    connectivity.reachable,
+    reachability.reachable,
     connectivity.tls,
     connectivity.http_version,
     connectivity.health,
@@ -37,8 +37,10 @@ RULES: Final[tuple[Callable[[Observations], Finding], ...]] = (
     connectivity.clock,
     connectivity.body_size,
     connectivity.body_limit,
+    traffic.tool_list,
+    traffic.restarts,
 )
-_RULES_IF_NOT_REACHED: Final = (connectivity.reachable, connectivity.tls)
+_RULES_IF_NOT_REACHED: Final = (reachability.reachable, connectivity.tls)
 
 
 def evaluate(observed: Observations) -> list[Finding]:

@@ -14,6 +14,40 @@ FIXES: Final[dict[str, tuple[str, ...]]] = {
         "HAProxy: use_backend ... if { path_beg /mcp }",
         "Kubernetes ingress: spec.rules[].http.paths[].path: /mcp",
     ),
+    "listen": (
+        "Is the server running, and does it listen on this address and port? A server in a container: --host 0.0.0.0",
+        "nginx and HAProxy: listen ... and bind ... with this port; a firewall may refuse it, too",
+    ),
+    "dns": ("Correct the name in the URL, or add its A or AAAA record; inside a cluster names differ from outside",),
+    "plain-http": ("Use http:// for this port, or the port of HTTPS, usually 443",),
+    "https": ("Use https:// in the URL, and the port of HTTPS",),
+    "certificate": (
+        "mcp_doctor --insecure examines the rest; clients will not connect",
+        "A certificate of a known authority, or that of your own in the clients' trust store",
+        "nginx: ssl_certificate with the whole chain",
+    ),
+    "closed": (
+        "Use https:// if the port speaks TLS; otherwise the server's or the proxy's log has the reason",
+        "A firewall that resets connections",
+    ),
+    "unanswered": (
+        "A firewall that drops packets, or a wrong address or port",
+        "The server's log: it accepts connections and does not answer",
+    ),
+    "page": (
+        "A single-page application or a login answers instead: nginx: location /mcp { proxy_pass http://...; }",
+        'Django: path("mcp", include("mcp_transport.urls")) above patterns that match everything',
+        "Middleware that requires a login: exempt the endpoint, which has AUTHENTICATORS of its own",
+    ),
+    "login": (
+        "Middleware or a proxy that requires a login: exempt the endpoint, which has AUTHENTICATORS of its own",
+        "oauth2-proxy: --skip-auth-route for the path of the endpoint",
+    ),
+    "no-route": (
+        "Does the URL's path lead to the endpoint? nginx: location /mcp { proxy_pass http://...; }",
+        "Traefik and other proxies of containers: they have no route while no node is ready, and answer 404",
+        'Django: path("mcp", include("mcp_transport.urls")) in the URLconf, or mount(..., path="/mcp")',
+    ),
     "host": (
         "nginx: proxy_set_header Host $http_host;",
         "Django settings: ALLOWED_HOSTS = [...] with the host name that clients use",
@@ -70,6 +104,14 @@ FIXES: Final[dict[str, tuple[str, ...]]] = {
         "Get a new token for this URL; the server's log has the reason of the refusal",
         'nginx: remove auth_basic and proxy_set_header Authorization "";',
     ),
+    "password": (
+        "nginx: auth_basic off; for this location. HAProxy: remove http-request auth. Traefik: remove basicAuth",
+        'Django settings: MCP_TRANSPORT["AUTHENTICATORS"] = ["token"] or ["jwt"] authenticates clients instead',
+    ),
+    "open": (
+        'Django settings: MCP_TRANSPORT["AUTHENTICATORS"], such as ["token"]: docs/howto/authentication.md',
+        "A firewall or a private network, if the endpoint is for those who reach it",
+    ),
     "origin": (
         'Django settings: MCP_TRANSPORT["ALLOWED_ORIGINS"] = ["https://app.example"], with a non-default port',
         "nginx: proxy_set_header Host $http_host; ($host has no port, which the server compares with its own origin)",
@@ -94,6 +136,7 @@ FIXES: Final[dict[str, tuple[str, ...]]] = {
         'nginx: remove proxy_set_header Mcp-Session-Id ""; and similar lines; proxy_pass_request_headers on;',
         "HAProxy: remove http-request del-header and http-response del-header for them",
         "A CDN or API gateway: forward Mcp-*, MCP-Protocol-Version and Last-Event-ID, and do not cache",
+        "A web application firewall: allow these request headers; some rules drop or refuse unknown ones",
     ),
     "first-event": (
         "nginx: proxy_buffering off; and no proxy_ignore_headers X-Accel-Buffering",
@@ -138,5 +181,14 @@ FIXES: Final[dict[str, tuple[str, ...]]] = {
         "nginx: remove limit_except and dav_methods for this location",
         "HAProxy: remove http-request deny for DELETE",
         "Django settings: CACHES on a Redis that all nodes share, or DynamoDB",
+    ),
+    "tool-list": (
+        "Shorten descriptions, and schemas of results; hide tools from callers who may not use them (visible)",
+        "Serve tools of different purposes from endpoints of their own",
+    ),
+    "restarts": (
+        "Traefik: start the new one before the old one ends; it has no routes until its provider is read",
+        "nginx: error_page 502 504 with 503 and Retry-After, as mcp_deploy nginx generates; no error_page with 404",
+        "Kubernetes: maxUnavailable: 0 and the readiness probe, so that a Service always has endpoints",
     ),
 }

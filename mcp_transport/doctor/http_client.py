@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import httpx2
 
+from mcp_transport.doctor.connection_faults import Fault, fault_of
 from mcp_transport.doctor.observations import SESSIONFUL, SESSIONLESS, DoctorOptions, Response, StreamObservation
 
 __all__ = ["EVENT_STREAM", "EndpointClient", "Request", "in_session", "sessionless"]
@@ -72,7 +73,7 @@ class EndpointClient:
         Stops after `seconds`, or when `until` says so.
         """
         started_at, chunks, end = time.perf_counter(), _Chunks(), ""
-        response = Response(failure=f"no answer within {seconds:g} s")
+        response = Response(failure=f"no answer within {seconds:g} s", fault=Fault.TIMEOUT)
         try:
             async with asyncio.timeout(seconds), AsyncExitStack() as stack:
                 http = client if client is not None else await stack.enter_async_context(self.http_client())
@@ -84,7 +85,7 @@ class EndpointClient:
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
             end = type(error).__name__
             if not response.status:
-                response = Response(failure=f"{end}: {error}".removesuffix(": "))
+                response = Response(failure=f"{end}: {error}".removesuffix(": "), fault=fault_of(error))
         return StreamObservation(response, tuple(chunks), time.perf_counter() - started_at, end)
 
     def _request(self, request: Request) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, Final
 
+from mcp_transport.doctor.connection_faults import Fault
+
 __all__ = [
     "SESSIONFUL",
     "SESSIONLESS",
@@ -66,6 +68,8 @@ class Response:
     local_address: str = ""
     """The local end of the connection: responses with the same one used the same connection."""
     failure: str = ""
+    fault: Fault = Fault.NONE
+    """Why there is no connection, or no answer."""
 
     @cached_property
     def message(self) -> Mapping[str, Any]:
@@ -212,6 +216,11 @@ class Observations:
     regions: dict[str, RegionObservation] = field(default_factory=dict)
     """By the URL of the region."""
     large_body: Response | None = None
+    tools: int = 0
+    list_bytes: int = 0
+    """The size of all pages of tools/list."""
+    watched: tuple[Response, ...] = ()
+    """Requests that were sent each second, while idle streams were held open."""
     announced_body: Response | None = None
     """The response to a body that was announced and not sent."""
     has_tool: bool = False
@@ -230,6 +239,11 @@ class Observations:
         return bool(self.options.regions) or any(
             "x-mcp-region" in response.headers for response in (self.initialize, self.anonymous)
         )
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether the endpoint wants credentials, and none were given."""
+        return self.anonymous.status == 401 and not self.options.token
 
     @property
     def session_id(self) -> str:

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from mcp_transport.doctor.connection_faults import Fault
 from mcp_transport.doctor.http_client import EVENT_STREAM, EndpointClient, Request, in_session, sessionless
 from mcp_transport.doctor.observations import (
     SESSIONFUL,
@@ -26,7 +27,7 @@ from mcp_transport.doctor.region_probe import probe_regions
 from mcp_transport.doctor.size_probe import probe_body_limit
 from mcp_transport.doctor.tls import probe_tls
 
-__all__ = ["FOREIGN", "TOOL", "run_probes"]
+__all__ = ["FOREIGN", "TOOL", "Report", "run_probes"]
 
 TOOL: Final = "mcp_doctor_events"
 """The tool of `mcp_transport.contrib.doctor`."""
@@ -42,12 +43,18 @@ _INTERRUPTED_EVENTS, _CHUNKS = 20, 4
 _LARGE_BODY_BYTES: Final = 1_500_000
 """More than the megabyte that proxies accept by default, less than the endpoint's own 4 MiB."""
 _MAX_PAGES: Final = 50
+_SHARES: Final = (0.05, 0.1)
+"""The share of the whole that is done before the handshakes, and before idle streams are held."""
 
 
-async def run_probes(options: DoctorOptions) -> Observations:
+Report = Callable[[str, float], None]
+"""Called with what is probed, and the share of the whole that is done."""
+
+
+async def run_probes(options: DoctorOptions, report: Report = lambda text, share: None) -> Observations:
     """Send all probes; a request that fails is an observation too."""
     with _without_debug_log():
-        return await _examine(options)
+        return await _examine(options, report)
 
 
 @contextmanager
@@ -62,23 +69,30 @@ def _without_debug_log() -> Iterator[None]:
         logger.setLevel(level)
 
 
-async def _examine(options: DoctorOptions) -> Observations:
+async def _examine(options: DoctorOptions, report: Report) -> Observations:
     observed = Observations(options=options, now=time.time())
     client = EndpointClient(options)
+    report("the connection", 0.0)
     observed.tls = await probe_tls(options)
     observed.anonymous = await client.send(replace(_initialize(), sends_token=False))
     if not observed.is_reached:
+        if observed.anonymous.fault in (Fault.CLOSED, Fault.TIMEOUT) and await _speaks_plain_http(options):
+            observed.anonymous = replace(observed.anonymous, fault=Fault.PLAIN)
         return observed
     await _delete_session(client, observed.anonymous, sends_token=False)
     await _probe_metadata(client, observed)
     observed.health = {
         path: await client.send(Request(method="GET", path=path, sends_token=False)) for path in _HEALTH
     }
+    report("the handshakes", _SHARES[0])
     observed.discover = await client.send(sessionless("server/discover"))
     observed.initialize = await client.send(_initialize())
     if observed.session_id:
         observed.idle_session = await client.send(_initialize())
-    await asyncio.gather(_hold_idle_streams(client, observed), _probe_requests(client, observed))
+    await asyncio.gather(
+        _hold_idle_streams(client, observed), _watch(client, observed, report), _probe_requests(client, observed)
+    )
+    report("the end", 1.0)
     await _delete_session(client, observed.idle_session)
     return observed
 
@@ -97,6 +111,15 @@ async def _probe_requests(client: EndpointClient, observed: Observations) -> Non
         delete = replace(_session(observed, "ping", 1), method="DELETE", message=None)
         observed.deleted = await client.send(delete)
         observed.after_delete = await client.send(_session(observed, "ping", 1))
+
+
+async def _speaks_plain_http(options: DoctorOptions) -> bool:
+    """Return whether plain HTTP is answered where TLS is not: some servers wait for the rest of a handshake."""
+    if urlsplit(options.url).scheme != "https":
+        return False
+    plain = EndpointClient(replace(options, url=options.url.replace("https", "http", 1)))
+    answer = await plain.listen(Request(method="GET", sends_token=False), _STREAM_SECONDS, until=bool)
+    return bool(answer.response.status)
 
 
 # -- requests --------------------------------------------------------------------------------------------
@@ -191,6 +214,22 @@ async def _hold_idle_streams(client: EndpointClient, observed: Observations) -> 
     observed.idle_get, observed.idle_listen = await asyncio.gather(hold(get), hold(listen))
 
 
+async def _watch(client: EndpointClient, observed: Observations, report: Report) -> None:
+    """Send a request each second for as long as idle streams are held, to see what answers during a restart."""
+    if not session_id_of(observed.idle_session) and not observed.has_sessionless:
+        return
+    session_id, version = session_id_of(observed.idle_session), _version(observed.idle_session)
+    request = in_session(session_id, version, "ping", None, 1) if session_id else sessionless("server/discover")
+    started_at, answers = time.perf_counter(), list[Response]()
+    while (passed := time.perf_counter() - started_at) < observed.options.idle:
+        report(
+            "idle streams, and a request each second", _SHARES[1] + (1 - _SHARES[1]) * passed / observed.options.idle
+        )
+        answers.append(await client.send(request))
+        await asyncio.sleep(max(0.0, len(answers) - (time.perf_counter() - started_at)))
+    observed.watched = tuple(answers)
+
+
 async def _probe_streams(client: EndpointClient, observed: Observations) -> None:
     request = _get_stream(observed.initialize) if observed.session_id else _listen()
     if not observed.session_id and not observed.has_sessionless:
@@ -237,18 +276,21 @@ async def _probe_tool(client: EndpointClient, observed: Observations) -> None:
 
 async def _is_listed(client: EndpointClient, observed: Observations) -> bool:
     params: dict[str, Any] = {}
+    is_listed = False
     for _ in range(_MAX_PAGES):
         is_sessionless = observed.has_sessionless
         request = sessionless("tools/list", params) if is_sessionless else _session(observed, "tools/list", 2, params)
-        result = (await client.send(request)).result
+        response = await client.send(request)
+        result = response.result
         tools = result.get("tools")
         listed = tools if isinstance(tools, list) else []
-        if any(isinstance(tool, dict) and tool.get("name") == TOOL for tool in listed):
-            return True
+        observed.tools += len(listed)
+        observed.list_bytes += len(response.body) if listed else 0
+        is_listed |= any(isinstance(tool, dict) and tool.get("name") == TOOL for tool in listed)
         if not (cursor := result.get("nextCursor")):
-            return False
+            break
         params = {"cursor": cursor}
-    return False
+    return is_listed
 
 
 def _call_tool(observed: Observations, events: int) -> Request:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 from mcp_transport.doctor.findings import Finding, Status
 
-__all__ = ["as_json", "lines", "printable"]
+__all__ = ["Paint", "as_json", "lines", "printable"]
 
 _MAX_TEXT_CHARACTERS: Final = 300
 
@@ -21,18 +21,27 @@ def printable(text: str, secrets: Sequence[str] = ()) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)[:_MAX_TEXT_CHARACTERS]
 
 
-def lines(url: str, findings: Sequence[Finding]) -> Iterator[str]:
+Paint = Callable[[Status, str], str]
+
+
+def lines(url: str, findings: Sequence[Finding], paint: Paint = lambda status, text: text) -> Iterator[str]:
     """Yield the text report: a line for each finding, and below it what was expected and how to fix it."""
     yield from (f"MCP endpoint {printable(url)}", "")
     width = max(len(finding.id) for finding in findings)
     for finding in findings:
-        yield f"{_label(finding.status):8} {finding.id:{width}}  {finding.observed}"
+        label = paint(finding.status, f"{_label(finding.status):8}")
+        yield f"{label} {finding.id:{width}}  {finding.observed}"
         indent = " " * (9 + width + 2)
         if finding.expected:
             yield f"{indent}expected: {finding.expected}"
         yield from (f"{indent}fix: {line}" for line in finding.fix)
     counts = Counter(finding.status for finding in findings)
-    yield from ("", ", ".join(f"{counts[status]} {status}" for status in Status))
+    yield from ("", ", ".join(_counted(counts[status], status) for status in Status))
+
+
+def _counted(count: int, status: Status) -> str:
+    is_noun = status in (Status.WARNING, Status.PROBLEM)
+    return f"{count} {status}{'s' if is_noun and count != 1 else ''}"
 
 
 def _label(status: Status) -> str:

@@ -76,8 +76,13 @@ def _lines(content: Table) -> Iterator[str]:
     widths = [min(_MAX_CELL_CHARACTERS, max(map(len, column))) for column in zip(*cells, strict=True)]
     for row in cells:
         *others, last = row
-        cut = [f"{cell[:width]:{width}}" for cell, width in zip(others, widths, strict=False)]
+        cut = [f"{_shortened(cell, width):{width}}" for cell, width in zip(others, widths, strict=False)]
         yield "  ".join([*cut, last]).rstrip()
+
+
+def _shortened(cell: str, width: int) -> str:
+    """Mark what is cut: a filter takes whole names."""
+    return cell if len(cell) <= width else f"{cell[: width - 1]}…"
 
 
 def _sections(tables: Iterable[Table]) -> Iterator[str]:

@@ -92,6 +92,9 @@ async def test_a_call_without_end_is_not_waited_for_and_a_wrong_duration_drains_
         out, err = await command.communicate()
     assert (command.returncode, out) == (2, b"")
     assert b"argument --wait: expected seconds from 0 to 86400, got '-1'" in err
+    async with draining(stage, "--dry-run") as command:
+        told, _ = await said(command)
+    assert told.startswith(f"would drain 2 nodes on {socket.gethostname()}: ")
     assert all(stage.is_ready(node) for node in stage.nodes)
     call = await caller.call("count", {"name": "endless"})
     await some_events(call, 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from django.core.management import call_command
@@ -56,10 +57,12 @@ def append(path: Path, text: str) -> None:
     path.write_text(path.read_text() + text)
 
 
-def manage(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def manage(
+    folder: Path, *arguments: str, program: str = "manage.py", **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run a command of the project; the package under test is on its path."""
     return subprocess.run(  # noqa: S603
-        [sys.executable, "manage.py", *arguments],
+        [sys.executable, program, *arguments],
         cwd=folder,
         env=environment(**variables),
         capture_output=True,
@@ -72,4 +75,49 @@ def manage(folder: Path, *arguments: str, **variables: str) -> subprocess.Comple
 def environment(**variables: str) -> dict[str, str]:
     """Return the environment of a project's processes, without the tests' own settings."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "REDIS_"))}
-    return {**own, "PYTHONPATH": str(ROOT), **variables}
+    path = os.pathsep.join(filter(None, (str(ROOT), variables.get("PYTHONPATH"))))
+    return {**own, **variables, "PYTHONPATH": path}
+
+
+# -- projects of other shapes, each with all files: the folder, and what the command said --------------------------
+
+Shape = Callable[[Path], tuple[Path, subprocess.CompletedProcess[str]]]
+
+
+def settings_package(parent: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """Settings for each environment in a package: shop/settings/base.py."""
+    folder = project(parent / "package")
+    (folder / "shop/settings").mkdir()
+    (folder / "shop/settings/__init__.py").touch()
+    (folder / "shop/settings.py").rename(folder / "shop/settings/base.py")
+    for name in ("manage.py", "shop/asgi.py", "shop/wsgi.py"):
+        path = folder / name
+        path.write_text(path.read_text().replace("shop.settings", "shop.settings.base"))
+    return folder, manage(folder, "mcp_deploy", "all", "--no-preflight")
+
+
+def src_layout(parent: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """Packages in src, which manage.py puts on the path."""
+    folder = project(parent / "layout")
+    (folder / "src").mkdir()
+    (folder / "shop").rename(folder / "src/shop")
+    path = folder / "manage.py"
+    line = 'sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "src"))'
+    path.write_text(path.read_text().replace("import sys\n", f"import sys\n\n{line}\n", 1))
+    return folder, manage(folder, "mcp_deploy", "all")
+
+
+def subfolder(parent: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A project in a folder of the repository, whose root is the working directory."""
+    (parent / "repository").mkdir()
+    folder = project(parent / "repository/backend")
+    return folder, manage(folder.parent, "mcp_deploy", "all", "--no-preflight", program="backend/manage.py")
+
+
+def script_name(parent: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A site below a path."""
+    folder = project(parent / "below", more='FORCE_SCRIPT_NAME = "/tools"\n')
+    return folder, manage(folder, "mcp_deploy", "all")
+
+
+SHAPES: list[Shape] = [settings_package, src_layout, subfolder, script_name]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
+import urllib.error
+import urllib.request
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +18,12 @@ from mcp_transport.domain.policy import Policy
 from tests.support.processes import LOOPBACK, Process, free_port, program
 
 Edit = Callable[[str], str]
+
+# Ignores a proxy of the environment.
+_opener = urllib.request.build_opener(
+    urllib.request.ProxyHandler({}),
+    urllib.request.HTTPSHandler(context=ssl._create_unverified_context()),  # noqa: S323
+)
 
 
 class Proxy(Process):
@@ -36,8 +45,12 @@ class Proxy(Process):
 
     def generated(self) -> str:
         """Return the generated file."""
+        return generate(self.role, self.deployment())[self.file]
+
+    def deployment(self) -> Deployment:
+        """Return the deployment of which the proxy is a part."""
         plain, secure = (self.plain_port, self.port) if self.options["tls"] else (self.port, self.plain_port)
-        deployment = Deployment(
+        return Deployment(
             policy=Policy(),
             listen=LOOPBACK,
             http_port=plain,
@@ -48,7 +61,6 @@ class Proxy(Process):
             upstreams=",".join(f"{LOOPBACK}:{port}" for port in self.ports),
             **self.options,
         )
-        return generate(self.role, deployment)[self.file]
 
     @abstractmethod
     def placed(self, text: str) -> str:
@@ -118,7 +130,9 @@ class HAProxy(Proxy):
         for line in theirs:
             assert line in text
             text = text.replace(line, "")
-        return text
+        socket_line = "stats socket /run/haproxy/admin.sock user root group haproxy"
+        assert socket_line in text
+        return text.replace(socket_line, f"stats socket {self.folder}/admin.sock")
 
     def command(self) -> list[str]:
         return [program("haproxy"), "-db", "-f", str(self.configuration())]
@@ -127,7 +141,57 @@ class HAProxy(Proxy):
         return _run(program("haproxy"), "-c", "-f", str(self.configuration()))
 
 
+class Caddy(Proxy):
+    """The generated Caddyfile."""
+
+    role = "caddy"
+    file = "Caddyfile"
+
+    def placed(self, text: str) -> str:
+        return text.replace("\thttp_port", f"\tadmin off\n\tstorage file_system {self.folder}\n\thttp_port", 1)
+
+    def command(self) -> list[str]:
+        return [program("caddy"), "run", "--adapter", "caddyfile", "--config", str(self.configuration())]
+
+    def check(self) -> subprocess.CompletedProcess[str]:
+        return _run(program("caddy"), "validate", "--adapter", "caddyfile", "--config", str(self.configuration()))
+
+
+class Traefik(Proxy):
+    """Both generated files of Traefik; `edit` changes the one that leads to the nodes."""
+
+    role = "traefik"
+    file = "dynamic.yaml"
+
+    def placed(self, text: str) -> str:
+        static = generate(self.role, self.deployment())["traefik.yaml"]
+        (self.folder / "traefik.yaml").write_text(static.replace("/etc/traefik", str(self.folder)))
+        return text
+
+    def command(self) -> list[str]:
+        self.configuration()
+        return [program("traefik"), f"--configFile={self.folder / 'traefik.yaml'}"]
+
+    def check(self) -> subprocess.CompletedProcess[str]:
+        raise NotImplementedError("Traefik has no such command")
+
+    def is_ready(self) -> bool:
+        """Tell whether it has read the file that leads to the nodes; before that all is 404, or it refuses TLS."""
+        if not super().is_ready():
+            return False
+        scheme = "https" if self.options["tls"] else "http"
+        request = f"{scheme}://localhost:{self.port}/readyz"  # which stand-ins do not count
+        try:
+            _opener.open(request, timeout=5).close()
+        except urllib.error.HTTPError as error:
+            return error.code != 404
+        except OSError:
+            return False
+        return True
+
+
 KINDS = (Nginx, HAProxy)
+NAMED = (Caddy, Traefik)  # they serve only the host of the deployment
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:

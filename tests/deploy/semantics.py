@@ -41,6 +41,7 @@ class Objects:
         self.all, self.secret_keys, self.drain = documents, secret_keys, drain
         self.pods = [deployment["spec"]["template"] for deployment in self.of("Deployment")]
         self.containers = [container for pod in self.pods for container in pod["spec"]["containers"]]
+        self.jobs = [job["spec"]["template"] for job in self.of("Job")]
 
     def of(self, kind: str) -> list[Document]:
         """Return the documents of a kind."""
@@ -102,6 +103,13 @@ def paths(objects: Objects) -> None:
         for path in rule["http"]["paths"]:
             service = path["backend"]["service"]
             assert (service["name"], service["port"]["name"]) in served, f"{path['path']} leads to nowhere"
+    numbered = {
+        (service["metadata"]["name"], port["port"])
+        for service in objects.of("Service")
+        for port in service["spec"]["ports"]
+    }
+    for rule in (rule for route in objects.of("HTTPRoute") for rule in route["spec"]["rules"]):
+        assert all((backend["name"], backend["port"]) in numbered for backend in rule["backendRefs"]), "to nowhere"
 
 
 def hosts(objects: Objects) -> None:
@@ -165,7 +173,7 @@ def ending(objects: Objects) -> None:
 def environment(objects: Objects) -> None:
     """All references in a container's environment exist."""
     keys = {config["metadata"]["name"]: config["data"] for config in objects.of("ConfigMap")}
-    for container in objects.containers:
+    for container in [*objects.containers, *(pod["spec"]["containers"][0] for pod in objects.jobs)]:
         for source in container.get("envFrom", []):
             assert source["configMapRef"]["name"] in keys, "no such ConfigMap"
         defined: set[str] = set()
@@ -175,7 +183,7 @@ def environment(objects: Objects) -> None:
             others = set(re.findall(r"\$\((\w+)\)", variable.get("value", "")))
             assert others <= defined, f"{variable['name']}: {sorted(others)} are not known before it"
             defined.add(variable["name"])
-    for pod in objects.pods:
+    for pod in [*objects.pods, *objects.jobs]:
         assert objects.has("ServiceAccount", pod["spec"]["serviceAccountName"]), "no such ServiceAccount"
 
 
@@ -193,9 +201,16 @@ def secrets(objects: Objects) -> None:
     assert not objects.of("Secret"), "no secret may be written"
 
 
+def names_of_pods(objects: Objects) -> None:
+    """No Service sends requests to the pods of a Job."""
+    for service in objects.of("Service"):
+        for pod in objects.jobs:
+            assert not service["spec"]["selector"].items() <= pod["metadata"]["labels"].items(), "a Job as a node"
+
+
 def hardening(objects: Objects) -> None:
     """Pods conform to the `restricted` level, and only volumes are writable."""
-    for pod in objects.pods:
+    for pod in [*objects.pods, *objects.jobs]:
         context = pod["spec"]["securityContext"]
         assert context.get("runAsNonRoot") and context.get("runAsUser", 0) >= 10000, "a user that machines may have"
         assert context.get("seccompProfile") == {"type": "RuntimeDefault"}
@@ -219,6 +234,8 @@ def probes(objects: Objects) -> None:
 def streams(objects: Objects) -> None:
     """An Ingress does not buffer events, has timeouts longer than idle streams, and does not retry calls."""
     for ingress in objects.of("Ingress"):
+        if not ingress["spec"]["ingressClassName"].startswith("nginx"):
+            continue
         prefix = "nginx.ingress.kubernetes.io/"
         annotations = {name.removeprefix(prefix): value for name, value in ingress["metadata"]["annotations"].items()}
         assert annotations.get("proxy-buffering") == "off"
@@ -228,5 +245,5 @@ def streams(objects: Objects) -> None:
 
 RULES: list[Callable[[Objects], None]] = [
     *(names, selectors, ports, paths, hosts, scaling, quantities),
-    *(ending, environment, secrets, hardening, probes, streams),
+    *(ending, environment, secrets, names_of_pods, hardening, probes, streams),
 ]

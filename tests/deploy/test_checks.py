@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mcp_transport.deployment import TARGETS, Deployment, preflight
-from mcp_transport.deployment.checks import project_warnings
+from mcp_transport.deployment.checks import deployment_warnings, project_warnings
 from mcp_transport.domain.policy import Policy
 
 EVERY = {*TARGETS}
 FUNCTION = {"aws-lambda"}
 RUN = {"docker", "compose", "kubernetes", "systemd", "aws-ecs", *FUNCTION}
 CONTAINERS = RUN - {"systemd"}
-PROXIES = {"nginx", "haproxy"}
+PROXIES = {"nginx", "haproxy", "caddy", "traefik"}
 LOCMEM = {"backend": "memory", "cache": "LocMemCache"}
 FILES = {"backend": "cache", "cache": "FileBasedCache"}
 TABLE = {"backend": "cache", "cache": "DatabaseCache"}
@@ -48,7 +49,7 @@ SITE = {"has_static_files": True}
         ),
         ({"sqlite": {"default": "/var/lib/mcp/db.sqlite3"}}, {}, {"neither share": CONTAINERS}),
         (SITE, {}, {"STATIC_ROOT": RUN - FUNCTION | PROXIES}),
-        ({**SITE, "static_root": "static"}, {}, {"WhiteNoise": {"kubernetes", "haproxy", "aws-ecs"}}),
+        ({**SITE, "static_root": "static"}, {}, {"WhiteNoise": {"kubernetes", "haproxy", "traefik", "aws-ecs"}}),
         ({**SITE, "serves_static_files": True}, {}, {}),
     ],
 )
@@ -62,3 +63,26 @@ def test_each_target_is_warned_of_what_matters_to_it(
             topic for topic in expected for sentence in sentences if topic in sentence
         ], target
         assert len(sentences) == sum(target in targets for targets in expected.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "topics"),
+    [
+        ({}, ["mcp:latest"]),
+        ({"image": "registry.example.com:5000/shop"}, ["registry.example.com:5000/shop"]),
+        ({"image": "shop:1.0"}, []),
+        ({"image": f"shop@sha256:{'0' * 64}"}, []),
+        ({"image": "shop:1.0", "ingress_class": "kong"}, ["kong"]),
+        ({"image": "shop:1.0", "ingress_class": "alb-public"}, []),
+        ({"image": "shop:1.0", "ingress_class": "kong", "routes": "gateway"}, []),
+    ],
+)
+def test_what_kubernetes_should_not_get_is_warned_of(
+    options: dict[str, Any], topics: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    deployment = Deployment(policy=Policy(), **options)
+    sentences = [*deployment_warnings(deployment, tmp_path / "deploy", {"kubernetes"})]
+    assert len(sentences) == len(topics)
+    assert all(topic in sentence for topic, sentence in zip(topics, sentences, strict=True))
+    assert [*deployment_warnings(deployment, tmp_path / "deploy", {"nginx"})] == []

@@ -38,6 +38,7 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 
 STATIC: dict[str, Any] = {"static_url": "/static/", "static_root": "collected"}
+OWN = ("redis:/data", "metrics:/prometheus")
 PUBLIC = {f"DJANGO_{name}" for name in ("SETTINGS_MODULE", "DEBUG", "ALLOWED_HOSTS", "TRUSTED_PROXIES")}
 
 every_option = pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options) or "defaults")
@@ -82,7 +83,10 @@ def test_the_schema_finds_a_planted_fault(tmp_path: Path) -> None:
 @every_option
 def test_generating_twice_gives_the_same(options: dict[str, Any]) -> None:
     assert generate("compose", deployed(**options)) == generate("compose", deployed(**options))
-    assert list(generate("compose", deployed(**options))) == ["compose.yaml", ".env.example", "nginx.conf"]
+    assert list(generate("compose", deployed(**options))) == [
+        *("compose.yaml", ".env.example", "nginx.conf"),
+        *("prometheus/prometheus.yml", "prometheus/nodes.yaml", "prometheus/rules.yaml"),
+    ]
 
 
 # -- properties of all services ----------------------------------------------------------------------------
@@ -99,7 +103,7 @@ def test_no_service_writes_or_gains_rights(options: dict[str, Any]) -> None:
         assert not {"privileged", "cap_add", "init"} & service.keys(), name
         assert "stop_grace_period" in service, name
         assert service["healthcheck"] if name != "migrate" else service["healthcheck"] == {"disable": True}
-        assert all(volume.endswith(":ro") for volume in service.get("volumes", []) if volume != "redis:/data")
+        assert all(volume.endswith(":ro") for volume in service.get("volumes", []) if volume not in OWN)
 
 
 @every_option
@@ -129,7 +133,8 @@ def test_every_node_is_alike(options: dict[str, Any]) -> None:
         assert service["stop_grace_period"] == f"{deployment.termination_timeout}s"
         assert int(service["stop_grace_period"][:-1]) > deployment.policy.drain + 10
         assert service["environment"]["REDIS_URL"] == "redis://:${REDIS_PASSWORD:?set REDIS_PASSWORD}@redis:6379/0"
-        assert service["environment"]["DJANGO_ALLOWED_HOSTS"] == deployment.host
+        addresses = [node["networks"]["nodes"]["ipv4_address"] for node in nodes(file).values()]
+        assert service["environment"]["DJANGO_ALLOWED_HOSTS"].split(",") == [deployment.host, *addresses]
         assert service["healthcheck"]["test"] == ["CMD", *health_check(deployment)]
         assert (service["image"], service["pull_policy"]) == (deployment.image, "never")
         assert service["depends_on"]["redis"] == {"condition": "service_healthy"}
@@ -147,7 +152,7 @@ def test_nginx_finds_each_node_where_it_is(options: dict[str, Any]) -> None:
     result = re.findall(r"^\s*server ([\d.]+:\d+)", generate("compose", deployment)["nginx.conf"], re.M)
     assert result == [f"{address}:{deployment.port}" for address in addresses]
     listens = re.findall(r"^\s*listen (\S+):", generate("compose", deployment)["nginx.conf"], re.M)
-    assert {*listens} == {"*"}, "in a container there is no other address to listen on"
+    assert {*listens} == {"0.0.0.0"}, "in a container there is no other address to listen on"  # noqa: S104
     [network] = file["networks"]["nodes"]["ipam"]["config"]
     assert len({*addresses, network["gateway"]}) == deployment.min_replicas + 1
     for address in map(IPv4Address, addresses):
@@ -195,6 +200,21 @@ def test_the_store_is_for_the_nodes_alone() -> None:
     assert "store" not in file["services"]["nginx"]["networks"]
     assert redis["volumes"] == ["redis:/data"]
     assert "redis" in file["volumes"]
+
+
+def test_prometheus_is_asked_for_and_finds_each_node() -> None:
+    files = generate("compose", deployed())
+    prometheus = composed()["services"]["prometheus"]
+    assert (prometheus["profiles"], prometheus["networks"]) == (["monitoring"], ["nodes"])
+    assert all(port.startswith("127.0.0.1:") for port in prometheus["ports"]), "it has no password"
+    [target] = yaml.safe_load(files["prometheus/nodes.yaml"])
+    addresses = [node["networks"]["nodes"]["ipv4_address"] for node in nodes(composed()).values()]
+    assert target["targets"] == [f"{address}:8000" for address in addresses]
+
+
+def test_further_variables_reach_the_nodes() -> None:
+    for node in nodes(composed(env=("SENTRY_DSN=https://x@y/1", "EMPTY="))).values():
+        assert node["environment"].items() >= {"SENTRY_DSN": "https://x@y/1", "EMPTY": ""}.items()
 
 
 def test_nginx_reads_what_the_image_has_collected() -> None:

@@ -20,7 +20,13 @@ from tests.support.programs import lacking, need
 
 pytestmark = pytest.mark.slow_deploy
 
-PACKAGES = {"@kubernetes-models/prometheus-operator": "6.0.0", "@kubernetes-models/keda": "2.0.0"}
+PACKAGES = {
+    "@kubernetes-models/prometheus-operator": "6.0.0",
+    "@kubernetes-models/keda": "2.0.0",
+    "@kubernetes-models/gateway-api": "2.0.0",
+    "@kubernetes-models/cert-manager": "6.0.0",
+    "@kubernetes-models/traefik": "2.0.0",
+}
 CACHE = Path(os.environ.get("MCP_TEST_CACHE", Path.home() / ".cache" / "django-mcp-transport-tests"))
 INSTALL_SECONDS = 300
 
@@ -28,9 +34,12 @@ INSTALL_SECONDS = 300
 CHECK = """
 import * as operator from "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1";
 import * as keda from "@kubernetes-models/keda/keda.sh/v1alpha1";
+import * as gateway from "@kubernetes-models/gateway-api/gateway.networking.k8s.io/v1";
+import * as certificates from "@kubernetes-models/cert-manager/cert-manager.io/v1";
+import * as traefik from "@kubernetes-models/traefik/traefik.io/v1alpha1";
 let text = "";
 for await (const piece of process.stdin) text += piece;
-const known = { ...operator, ...keda };
+const known = { ...operator, ...keda, ...gateway, ...traefik, ...certificates };
 const problems = JSON.parse(text).map((document) => {
   try {
     new known[document.kind](document).validate();
@@ -102,6 +111,30 @@ def test_custom_resource_is_what_its_model_wants(name: str, check: Callable[...,
 
 def test_a_schedule_is_what_the_model_wants(check: Callable[..., list[str | None]]) -> None:
     assert check(yaml.safe_load(generate("kubernetes", SCHEDULED)["scaled-object.yaml"])) == [None]
+
+
+ROUTED = Deployment(
+    policy=Policy(),
+    routes="both",
+    ingress_class="traefik",
+    cluster_issuer="letsencrypt",
+    gateway_namespace="gateways",
+)
+OF_ROUTES = {
+    "http-route.yaml": ("rules", [{"timeouts": {"request": 0}}]),
+    "certificate.yaml": ("issuerRef", {}),
+    "servers-transport.yaml": ("forwardingTimeouts", "none"),
+}
+
+
+@pytest.mark.parametrize("name", OF_ROUTES)
+def test_what_leads_to_the_service_is_what_its_model_wants(name: str, check: Callable[..., list[str | None]]) -> None:
+    right = yaml.safe_load(generate("kubernetes", ROUTED)[name])
+    member, value = OF_ROUTES[name]
+    fine, problem = check(right, {**right, "spec": {**right["spec"], member: value}})
+    assert fine is None
+    assert problem
+    assert member in problem
 
 
 @pytest.mark.parametrize("name", CUSTOM)

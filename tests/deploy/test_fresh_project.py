@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -22,7 +23,7 @@ from tests.deploy import fresh, units
 from tests.deploy.proxies import Nginx
 from tests.support.docs import readme_quick_start
 from tests.support.node import Node
-from tests.support.processes import LOOPBACK
+from tests.support.processes import LOOPBACK, start_all, stop_all
 from tests.support.programs import need
 
 pytestmark = pytest.mark.slow
@@ -39,7 +40,7 @@ class Started(Node):
     """A node started by a generated command line in the project's folder."""
 
     def __init__(self, folder: Path, line: list[str], variables: dict[str, str]) -> None:
-        super().__init__("daphne", environment=fresh.environment(**variables))
+        super().__init__("daphne", environment=fresh.environment(**variables), name=f"node-of-{folder.name}")
         self.root, self.line = folder, line
 
     def inherited(self) -> Any:
@@ -53,11 +54,11 @@ class Started(Node):
         return [str(BIN / Path(program).name), *arguments]
 
 
-def called(port: int) -> Any:
+def called(port: int, path: str = "/mcp") -> Any:
     """Call the tool of the quick start."""
     body = re.findall(r"--data '(.*?)'", CALL, re.S)[0].encode()
     headers = dict(pair.split(": ", 1) for pair in re.findall(r'--header "([^"]+)"', CALL))
-    request = urllib.request.Request(f"http://{LOOPBACK}:{port}/mcp", body, headers)
+    request = urllib.request.Request(f"http://{LOOPBACK}:{port}{path}", body, headers)
     with opener.open(request, timeout=20) as answer:
         return json.loads(answer.read())["result"]["structuredContent"]
 
@@ -72,21 +73,45 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompletedProce
 # -- what is generated starts --------------------------------------------------------------------------------
 
 
+def by_unit(folder: Path) -> Started:
+    """Start what the unit starts, in the environment of the unit; `folder` is the project's."""
+    unit = units.parsed((folder / "deploy/systemd/mcp@.service").read_text())
+    variables = dict(pair.split("=", 1) for line in unit["Service.Environment"] for pair in line.split())
+    own = {name: value.replace("/srv/mcp", str(folder)) for name, value in variables.items()}
+    return Started(folder, shlex.split(unit["Service.ExecStart"][0]), own)
+
+
+def by_image(folder: Path) -> Started:
+    """Start what the image starts, in the environment of the image."""
+    text = (folder / "deploy/docker/Dockerfile").read_text()
+    variables = dict(re.findall(r"^(?:ENV)? +(DJANGO_SETTINGS_MODULE|PYTHONPATH)=(\S+)", text, re.M))
+    line = text.rpartition("\nCMD ")[2].replace("0.0.0.0", LOOPBACK).replace("8000", "%i")  # noqa: S104
+    own = {name: value.replace("/app", str(folder)) for name, value in variables.items()}
+    return Started(folder, json.loads(line), own)
+
+
 @pytest.mark.servers
-@pytest.mark.parametrize("by_unit", [True, False])
-def test_what_is_generated_starts_the_project(shop: tuple[Path, CompletedProcess[str]], by_unit: bool) -> None:
-    folder, _ = shop
-    if by_unit:
-        unit = units.parsed((folder / "deploy/systemd/mcp@.service").read_text())
-        variables = dict(pair.split("=", 1) for line in unit["Service.Environment"] for pair in line.split())
-        line = shlex.split(unit["Service.ExecStart"][0])
-    else:
-        text = (folder / "deploy/docker/Dockerfile").read_text()
-        assert re.findall(r"DJANGO_SETTINGS_MODULE=(\S+)", text) == ["shop.settings"]
-        command = text.rpartition("\nCMD ")[2].replace("0.0.0.0", LOOPBACK).replace("8000", "%i")  # noqa: S104
-        variables, line = {}, json.loads(command)
-    with Started(folder, line, variables) as node:
-        assert called(node.port) == {"result": 5}
+def test_what_is_generated_starts_projects_of_each_shape(
+    shop: tuple[Path, CompletedProcess[str]], tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        made = [*pool.map(lambda shape: shape(tmp_path), fresh.SHAPES)]
+    projects = [(shop[0], shop[1]), *made]
+    nodes = []
+    for folder, done in projects:
+        assert done.returncode == 0, done.stderr
+        assert "The endpoint is at" not in done.stderr
+        nodes.append(by_unit(folder))
+    nodes += [by_image(folder) for folder, _ in (projects[0], projects[2])]
+    scripted = projects[-1][0]
+    assert "location /tools/mcp {" in (scripted / "deploy/nginx/nginx.conf").read_text()
+    try:
+        start_all(nodes)
+        for node in nodes:
+            path = "/tools/mcp" if node.root == scripted else "/mcp"
+            assert called(node.port, path) == {"result": 5}, node.root
+    finally:
+        stop_all(nodes)
 
 
 @pytest.mark.parametrize(
@@ -202,11 +227,15 @@ def test_the_quick_start_s_project_is_warned(shop: tuple[Path, CompletedProcess[
     assert sorted(done.stdout.splitlines()) == written, "the standard output has paths alone"
     lines = done.stderr.splitlines()
     assert all(line.startswith("Warning: ") for line in lines)
-    packages, handler = lines.pop(-2), lines.pop()
+    *lines, packages, handler, image = lines
+    assert image.startswith("Warning: The image mcp:latest has no version")
     assert packages.startswith(f"Warning: {folder} has no requirements.txt")
     assert handler.startswith("Warning: shop.lambda_handler cannot be found: create it with")
     topics = ("DEBUG", "ALLOWED_HOSTS", "SECURE_PROXY_SSL_HEADER", "SECRET_KEY", "Sessions", "SQLite", "STATIC_ROOT")
     assert [topic for topic, line in zip(topics, lines, strict=True) if topic in line] == [*topics]
+
+
+PRODUCTION = ("--settings-module", "shop.production", "--image", "shop:1.0")
 
 
 @pytest.mark.slow
@@ -215,7 +244,7 @@ def test_settings_for_production_are_not_warned(shop: tuple[Path, CompletedProce
     (folder / "shop/production.py").write_text(f"from shop.settings import *\n{fresh.PRODUCTION}")
     for name in ("requirements.txt", "shop/lambda_handler.py"):
         (folder / name).touch()
-    done = fresh.manage(folder, "mcp_deploy", "all", "-o", "ops", "--settings-module", "shop.production")
+    done = fresh.manage(folder, "mcp_deploy", "all", "-o", "ops", *PRODUCTION)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import socket
 
 import pytest
 
@@ -50,6 +52,16 @@ async def test_request_that_a_node_refuses_to_take_goes_on() -> None:
         assert await answers(client, POST) == {b"2"}
 
 
+async def test_node_is_taken_out_by_the_socket() -> None:
+    async with behind(HAProxy, named("1"), named("2")) as (_, client, proxy):
+        assert await answers(client, GET) == {b"1", b"2"}
+        with socket.socket(socket.AF_UNIX) as admin:
+            admin.connect(str(proxy.folder / "admin.sock"))
+            admin.sendall(b"set server nodes/mcp-1 state drain\n")
+            assert admin.recv(1000).strip() == b""
+        assert await answers(client, POST) == {b"2"}
+
+
 async def test_clients_are_told_when_to_come_back_where_no_node_is_ready() -> None:
     async with behind(HAProxy, named("1"), ready=False) as (_, client, _):
         async with asyncio.timeout(PATIENCE):
@@ -72,7 +84,10 @@ def test_what_is_said_in_the_configuration() -> None:
     text = generate("haproxy", DEPLOYMENT)["haproxy.cfg"]
     # Metrics are only for this machine.
     assert [line for line in text.splitlines() if "bind" in line and "8405" in line] == ["    bind 127.0.0.1:8405"]
-    assert "stats" not in text.replace("statistics", "")
+    # The socket is a file for root and the group, and there is no page.
+    assert re.findall(r"^ *stats .*$", text, re.M) == [
+        "    stats socket /run/haproxy/admin.sock user root group haproxy mode 660 level admin"
+    ]
     # Without it small events are delayed by 40 ms, too little to measure on a busy machine.
     assert "    option http-no-delay\n" in text
     assert 2 * DEPLOYMENT.check_interval < DEPLOYMENT.drain_notice, "two checks fit into the notice that a node gives"

@@ -7,12 +7,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mcp_transport.deployment import Deployment, generate
 from mcp_transport.deployment.options import AFFINITIES
 from mcp_transport.domain.policy import Policy
+from tests.support.processes import program
+from tests.support.programs import need
 
 GIXY = Path(sys.executable).parent / "gixy"
 
@@ -63,7 +66,7 @@ def test_nothing_is_sent_twice() -> None:
 
 def test_nodes_are_never_left_out() -> None:
     servers = re.findall(r"^ *server (\S+) (.*);$", configuration(name="shop", min_replicas=4, port=9000), re.M)
-    assert servers == [(f"shop-{number}:9000", "max_fails=0") for number in range(1, 5)]
+    assert servers == [(f"127.0.0.1:{port}", "max_fails=0") for port in range(9000, 9004)]
 
 
 def test_timeouts_are_those_of_the_deployment() -> None:
@@ -71,7 +74,7 @@ def test_timeouts_are_those_of_the_deployment() -> None:
     deployment = Deployment(policy=Policy())
     assert f"proxy_read_timeout {deployment.read_timeout}s;" in text
     assert f"proxy_connect_timeout {deployment.connect_timeout}s;" in text
-    [idle] = re.findall(r"^ {8}keepalive_timeout (\d+)s;$", text, re.M)
+    idle, _ = re.findall(r"^ {8}keepalive_timeout (\d+)s;$", text, re.M)
     assert int(idle) == deployment.idle_timeout < 5  # uvicorn's default; daphne's is 60
 
 
@@ -88,5 +91,32 @@ def test_http_is_sent_to_one_name(options: dict[str, int], url: str) -> None:
 
 def test_plain_http_has_one_server_and_no_certificate() -> None:
     text = configuration(tls=False)
-    assert len(re.findall(r"^ *listen ", text, re.M)) == 1
+    assert re.findall(r"^ *listen (\S+)", text, re.M) == ["*:80", "[::]:80"]
     assert "ssl" not in text
+
+
+def test_a_named_address_is_the_only_one() -> None:
+    assert {*re.findall(r"^ *listen (\S+):\d+", configuration(listen="10.0.0.1"), re.M)} == {"10.0.0.1"}
+
+
+@pytest.mark.servers
+def test_a_file_for_a_shared_nginx_has_no_name_of_another_site(tmp_path: Path) -> None:
+    need("nginx")
+    for name in ("shop", "shop-two"):
+        options: dict[str, Any] = {
+            "affinity": "session",
+            "tls": False,
+            "host": f"{name}.example.com",
+            "http_port": 8080,
+        }
+        [(file, text)] = generate(
+            "nginx", Deployment(policy=Policy(), name=name, nginx_layout="conf.d", **options)
+        ).items()
+        assert file == f"{name}.conf"
+        (tmp_path / file).write_text(text)
+    path = tmp_path / "nginx.conf"
+    path.write_text(f"events {{}}\nhttp {{ access_log off; include {tmp_path}/shop*.conf; }}\n")
+    line = [program("nginx"), "-t", "-e", "stderr", "-c", str(path), "-g", f"pid {tmp_path}/nginx.pid;"]
+    checked = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
+    assert checked.returncode == 0, checked.stderr
+    assert "warn" not in checked.stderr, checked.stderr

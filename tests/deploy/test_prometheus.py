@@ -49,9 +49,11 @@ def rules(deployment: Deployment = OPERATOR) -> dict[str, Any]:
     return spec
 
 
-def try_rules(folder: Path, *tests: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+def try_rules(
+    folder: Path, *tests: dict[str, Any], deployment: Deployment = OPERATOR
+) -> subprocess.CompletedProcess[str]:
     """Run promtool's unit tests of the rules."""
-    (folder / "rules.yaml").write_text(yaml.safe_dump(rules()))
+    (folder / "rules.yaml").write_text(yaml.safe_dump(rules(deployment)))
     file = folder / "tests.yaml"
     file.write_text(
         yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "15s", "tests": list(tests)})
@@ -189,9 +191,15 @@ RATIO = "job:mcp_transport_call_errors:ratio_rate5m"
 @pytest.mark.parametrize(
     ("input_series", "expr", "labels", "value"),
     [
-        # 90 % of the calls within 10 ms and 10 % within 100: p95 is in the middle between 75 and 100 ms.
+        # 90 % of the calls within 10 ms and 10 % within 100: p95 is in the middle between 75 and 100 ms. The tool of
+        # the project does not count: more nodes make it no faster.
         (
-            [*calls({0.01: 90}, "ping"), *calls({0.1: 10}, "tools/call buy"), SERVING],
+            [
+                *calls({0.01: 90}, "ping"),
+                *calls({0.1: 10}, "tools/list"),
+                *calls({3.0: 99}, "tools/call buy"),
+                SERVING,
+            ],
             f"round({P95}, 0.001)",
             f"{{{BOTH}}}",
             87.5,
@@ -230,6 +238,19 @@ def test_record(input_series: list[dict[str, str]], expr: str, labels: str, valu
         }
         tested = try_rules(tmp_path, test)
         assert (tested.returncode == 0) is is_right, tested.stdout + tested.stderr
+
+
+@pytest.mark.parametrize(("operations", "value"), [("tools/call a.b,ping", 87.5), ("", 9.75)])
+def test_the_autoscaler_s_record_is_of_the_named_operations(operations: str, value: float, tmp_path: Path) -> None:
+    others = calls({3.0: 1}, "tools/call aXb") if operations else []
+    named = [*calls({0.01: 90}, "ping"), *calls({0.1: 10}, "tools/call a.b")] if operations else calls({0.01: 90})
+    test = {
+        "interval": "15s",
+        "input_series": [*named, *others, SERVING],
+        "promql_expr_test": [sample_test(f"round({P95}, 0.001)", "10m", (f"{{{BOTH}}}", value))],
+    }
+    tested = try_rules(tmp_path, test, deployment=replace(OPERATOR, p95_operations=operations))
+    assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
 # -- alerts ----------------------------------------------------------------------------------------------

@@ -170,9 +170,10 @@ async def test_nodes_are_not_asked_to_compress_the_endpoints_answers(proxy: Prox
 
 async def test_what_clients_say_of_themselves_is_not_believed(proxy: Proxy) -> None:
     false = [("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "evil.example")]
+    false.append(("X-Real-IP", "192.0.2.1"))
     for _ in range(8):  # reaches every node: daphne itself drops names with underscores, uvicorn does not
         headers = await echo(proxy.port, *false, ("Mcp_Name", "delete"), ("X_Forwarded_Proto", "https"))
-        assert headers["x-forwarded-for"] == [LOOPBACK]
+        assert headers["x-forwarded-for"] == headers["x-real-ip"] == [LOOPBACK]
         assert headers["x-forwarded-proto"] == ["http"]
         assert "evil.example" not in headers["x-forwarded-host"]
         assert not [name for name in headers if "_" in name]
@@ -246,6 +247,18 @@ async def test_refusal_reaches_the_client_where_no_node_takes_a_request(kind: ty
         for request in 3 * [GET, POST]:
             answer = await client.send(request)
             assert (answer.status, answer.headers["retry-after"]) == (503, "7")
+
+
+@every_kind
+async def test_one_dead_node_does_not_hide_the_refusal_of_the_others(kind: type[Proxy]) -> None:
+    """With Redis away all nodes answer 503; another node that is down makes no 502 of it, but of a lost POST."""
+    async with behind(kind, saying(BUSY), dead=2) as ([stand], client, _):
+        for _ in range(8):
+            answer = await client.send(GET)
+            assert (answer.status, "retry-after" in answer.headers) == (503, True)
+    async with behind(kind, die) as ([stand], client, _):
+        assert [(await client.send(POST)).status for _ in range(3)] == [502] * 3
+        assert len(stand.requests) == 3
 
 
 # -- affinity ------------------------------------------------------------------------------------------------

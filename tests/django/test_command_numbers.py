@@ -41,6 +41,9 @@ DEPLOYED = (
     "--https-port",
     "--haproxy-metrics-port",
     "--cron-replicas",
+    "--cpu-percent",
+    "--memory-percent",
+    "--p95-milliseconds",
     "--reserved-concurrency",
     "--provisioned-concurrency",
 )

@@ -13,6 +13,8 @@ from django.core.management import CommandError, call_command
 
 from mcp_transport import bootstrap
 from mcp_transport.domain.session import Session, session_key
+from mcp_transport.management import text_tables
+from mcp_transport.operators.representation.fields import Table
 from tests.support.project_clients import open_session, status_of_ping
 
 
@@ -219,3 +221,9 @@ def test_store_that_does_not_answer_ends_with_a_sentence(settings: Any) -> None:
     settings.CACHES = {"default": {"BACKEND": "tests.support.broken_cache.BrokenCache"}}
     with pytest.raises(CommandError, match="cache 'default' did not answer"):
         run("list")
+
+
+@pytest.mark.parametrize(("length", "expected"), [(60, "n" * 60), (61, "n" * 59 + "…")])
+def test_a_cell_that_is_cut_is_marked(length: int, expected: str) -> None:
+    content = Table(name="sessions", title="", columns=("Client", "State"), rows=[["n" * length, "idle"]])
+    assert [*text_tables._lines(content)][1] == f"{expected}  idle"

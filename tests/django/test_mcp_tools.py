@@ -116,8 +116,6 @@ def test_call_prints_the_texts_or_the_whole_result(tools: None, caplog: pytest.L
     assert run("mcp_tools", "call", "draw") == "a picture:\n[image: image/png]\n"
     result = json.loads(run("mcp_tools", "call", "add", "a=1", "--json"))
     assert (result["structuredContent"], result["resultType"]) == ({"result": 2}, "complete")
-    lines = run("mcp_tools", "call", "ask").splitlines()
-    assert lines == ["The tool requests input, which this command cannot provide:", "Sure?"]
     assert "drained" not in caplog.text, "nobody is told of the node that the command was"
     assert bootstrap._endpoint is None, "the project's endpoint is left alone"
 
@@ -159,10 +157,17 @@ def test_tool_error_is_printed_and_ends_the_command_badly(tools: None) -> None:
     assert "Sold out." in out.getvalue()
 
 
+def test_a_question_is_printed_and_ends_the_command_badly(tools: None) -> None:
+    out = StringIO()
+    with pytest.raises(CommandError, match=r"The tool 'ask' requests input, which this command cannot provide\."):
+        call_command("mcp_tools", "call", "ask", stdout=out)
+    assert out.getvalue() == "Sure?\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sub"], "Unknown tool: sub"),
+        (["sub"], r"There is no tool 'sub'\. Tools: add, whoami"),
         (["add", "a"], "Expected key=value, got 'a'"),
         (["add", "--arguments", "{"], "--arguments must be a JSON object: "),
         pytest.param(["add", "--arguments", DEEP], "JSON object: it is nested too deeply", id="deep"),

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from mcp_transport.doctor import Finding, Status
+from mcp_transport.management.commands.mcp_doctor import exit_status
 from tests.doctor.conftest import PAGES, Nodes
 from tests.doctor.faulty_proxies import FaultyNginx
+from tests.support.processes import LOOPBACK, free_port
 
 TOKEN = "a-token-that-nobody-may-read"
 
@@ -31,7 +34,7 @@ def test_good_path_ends_with_0(nodes: Nodes) -> None:
         text, status = run(proxy.url, "--idle=1.2", "--expect-nodes=2", f"--origin={PAGES}")
     assert status == 0, text
     assert text.startswith(f"MCP endpoint {proxy.url}\n")
-    assert text.endswith("22 ok, 0 warning, 0 problem, 0 unknown\n")
+    assert text.endswith("24 ok, 0 warnings, 0 problems, 0 unknown\n")
 
 
 @pytest.mark.servers
@@ -61,6 +64,43 @@ def test_echoed_token_is_hidden(nodes: Nodes) -> None:
     assert TOKEN not in text
 
 
+OK, WARNING, PROBLEM, UNKNOWN = (Finding("x", status, "seen") for status in Status)
+
+
+@pytest.mark.parametrize(
+    ("findings", "is_incomplete", "status", "strict"),
+    [
+        ([OK], False, 0, 0),
+        ([OK, WARNING], False, 0, 1),
+        ([OK, UNKNOWN], False, 0, 2),
+        ([OK, UNKNOWN], True, 2, 2),
+        ([PROBLEM, UNKNOWN], True, 1, 1),
+    ],
+)
+def test_exit_status(findings: list[Finding], is_incomplete: bool, status: int, strict: int) -> None:
+    for is_strict, expected in ((False, status), (True, strict)):
+        assert exit_status(findings, is_incomplete=is_incomplete, is_strict=is_strict) == expected
+
+
+def test_nobody_there_is_said_in_a_sentence() -> None:
+    text, status = run(f"http://{LOOPBACK}:{free_port()}/mcp", "--idle=1")
+    assert status == 1
+    assert "PROBLEM  reachable  nothing listens on 127.0.0.1:" in text
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_shown_on_a_terminal_and_colours_too() -> None:
+    out, err = Terminal(), Terminal()
+    with pytest.raises(SystemExit):
+        call_command("mcp_doctor", f"http://{LOOPBACK}:{free_port()}/mcp", stdout=out, stderr=err, force_color=True)
+    assert "the connection" in err.getvalue()
+    assert "\x1b[31;1mPROBLEM " in out.getvalue()
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -75,6 +115,7 @@ def test_echoed_token_is_hidden(nodes: Nodes) -> None:
 def test_an_address_that_cannot_be_meant_is_refused(url: str) -> None:
     with pytest.raises(CommandError) as refused:
         run(url)
+    assert refused.value.returncode == 2
     assert "secr" not in str(refused.value)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mcp_transport.doctor.connection_faults import Fault
 from mcp_transport.doctor.evaluation import RULES, evaluate
 from mcp_transport.doctor.findings import Finding
 from mcp_transport.doctor.fixes import FIXES
@@ -22,7 +23,7 @@ from mcp_transport.doctor.observations import (
     StreamObservation,
 )
 from mcp_transport.doctor.report import as_json, lines
-from mcp_transport.doctor.rules import access, connectivity, regions, sessions, streams
+from mcp_transport.doctor.rules import access, connectivity, reachability, regions, sessions, streams, traffic
 
 URL = "https://mcp.example.com/mcp"
 NOW = 1_800_000_000.0
@@ -113,22 +114,23 @@ EVEN, NAGLE, CORKED = (0, 10, 20, 30, 40), (2, 42, 42, 42, 52), (200, 200, 200, 
 TWO = (reply(), reply())
 ZIPPED = reply(content_type="text/event-stream", content_encoding="br")
 CASES: list[tuple[Callable[[Observations], Finding], str, Observations]] = [
-    (connectivity.reachable, "ok", observe(anonymous=OPENED)),
-    (connectivity.reachable, "ok", observe(anonymous=reply(401))),
+    (reachability.reachable, "ok", observe(anonymous=OPENED)),
+    (reachability.reachable, "ok", observe(anonymous=reply(401))),
     (regions.regions, "unknown", observe()),  # more: test_regions.py
     (regions.regions, "problem", observe(initialize=OPENED)),
     (regions.regions, "ok", observe(initialize=replace(OPENED, headers={**OPENED.headers, "x-mcp-region": "eu"}))),
-    (connectivity.reachable, "ok", observe(anonymous=reply(400, error(-32022)))),
-    (connectivity.reachable, "problem", observe(anonymous=Response(failure="ConnectError"))),
-    (connectivity.reachable, "problem", observe(anonymous=reply(301, location="/x"))),
-    (connectivity.reachable, "problem", observe(anonymous=reply(400, error(-32600, "Host header not allowed")))),
-    (connectivity.reachable, "problem", observe(anonymous=reply(404))),
-    (connectivity.reachable, "problem", observe(anonymous=reply(200))),
-    (connectivity.reachable, "problem", observe(anonymous=reply(503, error(-32603)))),
+    (reachability.reachable, "ok", observe(anonymous=reply(400, error(-32022)))),
+    (reachability.reachable, "problem", observe(anonymous=Response(failure="ConnectError"))),
+    (reachability.reachable, "problem", observe(anonymous=reply(301, location="/x"))),
+    (reachability.reachable, "problem", observe(anonymous=reply(400, error(-32600, "Host header not allowed")))),
+    (reachability.reachable, "problem", observe(anonymous=reply(404))),
+    (reachability.reachable, "problem", observe(anonymous=reply(200))),
+    (reachability.reachable, "problem", observe(anonymous=reply(503, error(-32603)))),
     (connectivity.tls, "ok", observe({"url": "http://127.0.0.1:8000/mcp"})),
     (connectivity.tls, "warning", observe({"url": "http://mcp.example.com/mcp"})),
     (connectivity.tls, "ok", observe(tls=tls())),
-    (connectivity.tls, "problem", observe(tls=TLS(failure="TimeoutError"))),
+    (connectivity.tls, "problem", observe(tls=TLS(failure="SSLError"))),
+    (connectivity.tls, "unknown", observe(tls=TLS(failure="OSError"), anonymous=Response(fault=Fault.REFUSED))),
     (connectivity.tls, "problem", observe(tls=tls(failure="certificate has expired"))),
     (connectivity.tls, "warning", observe({"insecure": True}, tls=tls(failure="self-signed"))),
     (connectivity.tls, "problem", observe(tls=tls(version="TLSv1.1"))),
@@ -176,7 +178,9 @@ CASES: list[tuple[Callable[[Observations], Finding], str, Observations]] = [
     (connectivity.body_limit, "unknown", observe(announced_body=Response(failure="ConnectionResetError"))),
     (connectivity.body_limit, "unknown", observe(announced_body=Response(status=502))),
     (connectivity.body_limit, "unknown", observe()),
-    (access.authentication, "ok", observe(anonymous=OPENED)),
+    (access.authentication, "ok", observe({"url": "http://127.0.0.1:8000/mcp"}, anonymous=OPENED)),
+    (access.authentication, "warning", observe(anonymous=OPENED)),
+    (access.authentication, "problem", observe(anonymous=reply(401, www_authenticate='Basic realm="x"'))),
     (access.authentication, "unknown", observe(anonymous=reply(503))),
     (access.authentication, "problem", observe(anonymous=reply(401))),
     (access.authentication, "warning", observe(anonymous=reply(401, www_authenticate="Bearer"))),
@@ -187,6 +191,8 @@ CASES: list[tuple[Callable[[Observations], Finding], str, Observations]] = [
     (access.origin, "ok", observe(foreign_origin=reply(403))),
     (access.origin, "unknown", observe(foreign_origin=SILENT)),
     (access.origin, "problem", observe(foreign_origin=reply(200))),
+    (access.origin, "unknown", observe(foreign_origin=reply(400))),
+    (access.origin, "unknown", observe(foreign_origin=reply(401))),
     (access.origin, "warning", observe(foreign_origin=reply(403), own_origin=reply(403))),
     (access.origin, "problem", paged(reply(403))),
     (access.origin, "problem", paged(reply(200))),
@@ -218,6 +224,9 @@ CASES: list[tuple[Callable[[Observations], Finding], str, Observations]] = [
     (sessions.headers, "problem", observe(pings=(OK,), bad_version=OK)),
     (sessions.headers, "problem", observe(bad_event_id=stream_of())),
     (sessions.headers, "problem", observe(mismatch=OK)),
+    (sessions.headers, "problem", observe(discover=reply(400, error(-32020)))),
+    (sessions.headers, "problem", observe(anonymous=OPENED, discover=reply(403))),
+    (sessions.headers, "unknown", observe(anonymous=reply(401), discover=reply(403))),
     (sessions.headers, "unknown", observe(mismatch=SILENT)),
     (sessions.resume, "ok", observe(initialize=OPENED, resumed=stream_of((0.01, PRIMING)))),
     (
@@ -281,10 +290,21 @@ CASES: list[tuple[Callable[[Observations], Finding], str, Observations]] = [
     ),
     (streams.idle, "problem", observe(idle_get=stream_of((0.01, PRIMING), seconds=5.0, end="closed"))),
     (streams.idle, "warning", observe(idle_get=stream_of((0.01, COMMENT)))),
+    (streams.idle, "unknown", observe({"idle": 5.0}, idle_get=stream_of((0.01, PRIMING), seconds=5.0))),
     (streams.idle, "warning", observe(idle_get=QUIET, idle_listen=stream_of((0.01, COMMENT)))),
     (streams.idle, "problem", observe(idle_get=QUIET, idle_listen=stream_of((0.01, COMMENT), seconds=61.0))),
     (streams.idle, "problem", observe(idle_get=stream_of((0.01, PRIMING), seconds=61.0))),
     (streams.idle, "unknown", observe(idle_get=StreamObservation(LOST))),
+    (traffic.tool_list, "ok", observe(tools=9, list_bytes=99_999)),
+    (traffic.tool_list, "warning", observe(tools=90, list_bytes=100_001)),
+    (traffic.tool_list, "unknown", observe()),
+    (traffic.restarts, "ok", observe(watched=(OK, OK))),
+    (traffic.restarts, "ok", observe(watched=(OK, reply(503, retry_after="2")))),
+    (traffic.restarts, "warning", observe(watched=(OK, reply(502)))),
+    (traffic.restarts, "warning", observe(watched=(OK, SILENT))),
+    (traffic.restarts, "problem", observe(watched=(OK, reply(404)))),
+    (traffic.restarts, "unknown", observe(watched=(OK, LOST))),
+    (traffic.restarts, "unknown", observe()),
 ]
 
 
@@ -335,6 +355,12 @@ def test_what_was_seen_is_told_with_numbers(
 
 
 PAGE = Response(status=400, headers={"content-type": "text/html"}, body=b"<h1>Bad Request (400)</h1>")
+
+
+def page(status: int, body: bytes, kind: str = "text/html; charset=utf-8") -> Response:
+    return Response(status=status, headers={"content-type": kind}, body=body)
+
+
 DEBUG_PAGE = Response(status=500, body=b"RuntimeError: ... and you have APPEND_SLASH set.")
 
 
@@ -342,6 +368,10 @@ DEBUG_PAGE = Response(status=500, body=b"RuntimeError: ... and you have APPEND_S
     ("observed", "fix"),
     [
         (PAGE, "host"),
+        (page(200, b"<!DOCTYPE html><html><title>Log in | Site</title>"), "page"),
+        (page(404, b"404 page not found", "text/plain"), "no-route"),
+        (page(400, b"<h1>400</h1>The plain HTTP request was sent to HTTPS port"), "host"),
+        (reply(200), "reachable"),
         (reply(400, error(-32600, "Host header not allowed")), "host"),
         (reply(421), "host"),
         (DEBUG_PAGE, "slash"),
@@ -349,12 +379,58 @@ DEBUG_PAGE = Response(status=500, body=b"RuntimeError: ... and you have APPEND_S
         (reply(301, location="/mcp/"), "slash"),
         (reply(308, location="https://mcp.example.com/mcp/"), "slash"),
         (reply(301, location="https://mcp.example.com/mcp"), "redirect"),
-        (reply(302, location="/login/?next=/mcp/"), "redirect"),
+        (reply(302, location="/login/?next=/mcp/"), "login"),
         (reply(302, location="//["), "redirect"),
     ],
 )
 def test_what_is_not_the_endpoint_is_mended_by_what_it_says(observed: Response, fix: str) -> None:
-    assert connectivity.reachable(observe(anonymous=observed)).fix == FIXES[fix]
+    assert reachability.reachable(observe(anonymous=observed)).fix == FIXES[fix]
+
+
+@pytest.mark.parametrize(
+    ("observed", "text", "fix"),
+    [
+        (Response(failure="ConnectError", fault=Fault.REFUSED), "nothing listens on mcp.example.com:80", "listen"),
+        (Response(failure="ConnectError", fault=Fault.UNRESOLVED), "the name mcp.example.com has no address", "dns"),
+        (
+            Response(failure="ConnectError: self-signed", fault=Fault.CERTIFICATE),
+            "the certificate is not trusted: ConnectError: self-signed",
+            "certificate",
+        ),
+        (Response(failure="x", fault=Fault.PLAIN), "mcp.example.com:80 speaks plain HTTP, not TLS", "plain-http"),
+        (
+            Response(failure="x", fault=Fault.CLOSED),
+            "mcp.example.com:80 closed the connection without an answer",
+            "closed",
+        ),
+        (
+            Response(failure="no answer within 15 s", fault=Fault.TIMEOUT),
+            "mcp.example.com:80 does not answer: no answer within 15 s",
+            "unanswered",
+        ),
+        (Response(failure="InvalidURL: x", fault=Fault.OTHER), "InvalidURL: x", "reachable"),
+        (
+            page(200, b"<html><title>Log in</title>"),
+            'HTTP 200, text/html ("Log in"): not an MCP endpoint',
+            "page",
+        ),
+        (reply(200), "HTTP 200 without a body: not an MCP endpoint", "reachable"),
+        (
+            page(400, b"<h1>The plain HTTP request was sent to HTTPS port</h1>"),
+            'HTTP 400, text/html ("The plain HTTP request was sent to HTTPS port"): not an MCP endpoint: this port '
+            "speaks TLS",
+            "https",
+        ),
+        (
+            reply(308, location="https://mcp.example.com/mcp"),
+            "HTTP 308 to https://mcp.example.com/mcp",
+            "https",
+        ),
+    ],
+)
+def test_what_answers_in_place_of_the_endpoint_is_named(observed: Response, text: str, fix: str) -> None:
+    finding = reachability.reachable(observe({"url": "http://mcp.example.com/mcp"}, anonymous=observed))
+    assert (finding.status, finding.observed, finding.fix) == ("problem", text, FIXES[fix])
 
 
 def test_each_rule_has_a_case_of_each_kind() -> None:
@@ -369,7 +445,9 @@ def test_a_refusal_alone_is_judged_by_every_rule() -> None:
 
 
 def test_fixes_name_a_rule_or_a_case_of_one() -> None:
-    cases = {"host", "redirect", "slash", "token", "cors", "region-header", "region-names", "region-cors"}
+    cases = {"host", "redirect", "slash", "token", "cors", "listen", "dns", "plain-http", "https", "certificate"}
+    cases |= {"region-header", "region-names", "region-cors"}
+    cases |= {"closed", "unanswered", "page", "login", "no-route", "password", "open"}
     borrows = {"sessionless"}
     assert {rule.__name__.replace("_", "-") for rule in RULES} - borrows | cases == set(FIXES)
 
@@ -388,7 +466,7 @@ def test_what_a_server_says_cannot_control_a_terminal_or_repeat_a_secret() -> No
 def test_report_counts() -> None:
     findings = [rule(observed) for rule, _, observed in CASES]
     *_, last = lines(URL, findings)
-    text = {status: int(count) for count, status in (part.split(" ") for part in last.split(", "))}
+    text = {status.rstrip("s"): int(count) for count, status in (part.split(" ") for part in last.split(", "))}
     assert text == {status: sum(case[1] == status for case in CASES) for status in text}
     assert as_json(URL, findings)["problem"] is True
     assert as_json(URL, findings[:2])["problem"] is False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from mcp_transport.doctor import DoctorOptions, Finding, Status, evaluate, run_probes
+from mcp_transport.doctor import DoctorOptions, Finding, Status, evaluate, http_client, run_probes, tls
 from tests.doctor.conftest import PAGES, Nodes
 from tests.doctor.faulty_proxies import FaultyNginx, HAProxy
 from tests.support.http.client import Client
@@ -112,7 +114,6 @@ FAULTS = {
         lambda nodes: FaultyNginx([nodes.apart.port, nodes.ports[0]]),
         "session-nodes",
         "times HTTP 404",
-        warnings=("idle",),
     ),
     "Nagle's algorithm": Fault(
         lambda nodes: FaultyNginx(nodes.ports, add="tcp_nodelay off;"),
@@ -165,10 +166,11 @@ async def test_lesser_faults_are_warnings(nodes: Nodes) -> None:
     with FaultyNginx([nodes.apart.port], replace=changed) as proxy:
         by_id = await findings(proxy.url, nodes=2)
     assert ids_with(by_id, Status.PROBLEM) == {"nodes"}, by_id
-    assert ids_with(by_id, Status.WARNING) == {"body-size", "idle", "origin"}
+    assert ids_with(by_id, Status.WARNING) == {"body-size", "origin"}
     assert "HTTP 413" in by_id["body-size"].observed
     assert "own origin gets 403" in by_id["origin"].observed
     assert "no comment within" in by_id["idle"].observed
+    assert "--idle is too short" in by_id["idle"].observed
 
 
 async def test_a_path_on_which_nobody_limits_bodies_is_a_warning(nodes: Nodes) -> None:
@@ -208,7 +210,67 @@ async def test_sessions_of_the_examination_are_ended(nodes: Nodes) -> None:
 async def test_nobody_there() -> None:
     by_id = await findings(f"http://{LOOPBACK}:{free_port()}/mcp")
     assert {id: finding.status for id, finding in by_id.items()} == {"reachable": "problem", "tls": "ok"}
-    assert "ConnectError" in by_id["reachable"].observed
+    assert by_id["reachable"].observed.startswith(f"nothing listens on {LOOPBACK}:")
+
+
+IN_THE_WAY = {
+    "a login page": (
+        'default_type text/html; return 200 "<html><title>Log in</title>";',
+        "reachable",
+        'HTTP 200, text/html ("Log in"): not an MCP endpoint',
+    ),
+    "a proxy without a route": (
+        'default_type text/plain; return 404 "404 page not found";',
+        "reachable",
+        "HTTP 404, text/plain: not an MCP endpoint",
+    ),
+    "a password": (
+        'auth_basic "staff"; auth_basic_user_file /dev/null;',
+        "authentication",
+        '401 with Basic realm="staff": a proxy asks for a password',
+    ),
+    "a firewall": (
+        "if ($http_mcp_method) { return 403; }",
+        "headers",
+        "HTTP 403 of something on the way, to requests with Mcp-* headers",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IN_THE_WAY)
+async def test_what_is_in_the_way_is_named_and_no_other_origin_is_let_in(nodes: Nodes, name: str) -> None:
+    lines, id, text = IN_THE_WAY[name]
+    with FaultyNginx(nodes.ports[:1], add=lines) as proxy:
+        by_id = await findings(proxy.url)
+    assert by_id[id].observed == text
+    assert ids_with(by_id, Status.PROBLEM) <= {id, "sessionless"}, by_id
+
+
+async def test_tls_on_a_plain_port_is_said(nodes: Nodes) -> None:
+    with FaultyNginx(nodes.ports[:1]) as proxy:
+        by_id = await findings(proxy.url.replace("http:", "https:"))
+    assert by_id["reachable"].observed == f"{LOOPBACK}:{proxy.port} speaks plain HTTP, not TLS"
+    assert by_id["tls"].fix == by_id["reachable"].fix
+
+
+async def test_a_server_that_waits_for_the_rest_of_a_handshake_is_asked_plainly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As daphne does; the times are short for the test."""
+    for module in (tls, http_client):
+        name = "_TIMEOUT_SECONDS" if module is tls else "TIMEOUT_SECONDS"
+        monkeypatch.setattr(module, name, 0.5)
+
+    async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(wait, LOOPBACK, 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        by_id = await findings(f"https://{LOOPBACK}:{port}/mcp")
+    assert by_id["reachable"].observed == f"{LOOPBACK}:{port} speaks plain HTTP, not TLS"
 
 
 async def test_somebody_else_there(nodes: Nodes) -> None:
@@ -248,9 +310,11 @@ async def test_certificate_is_looked_at(nodes: Nodes, tmp_path: Path) -> None:
     lines = certificate(tmp_path, days=30)
     with FaultyNginx(nodes.ports, replace={"backlog=2048": "backlog=2048 ssl http2"}, server=lines) as proxy:
         url = proxy.url.replace("http:", "https:")
-        strict, lax = await findings(url), await findings(url, insecure=True)
+        strict, lax, plain = await findings(url), await findings(url, insecure=True), await findings(proxy.url)
     assert ids_with(strict, Status.PROBLEM) == {"reachable", "tls"}
     assert "self-signed certificate" in strict["tls"].observed
+    assert any("--insecure" in line for line in strict["reachable"].fix)
+    assert plain["reachable"].observed.endswith("this port speaks TLS")
     assert ids_with(lax, Status.PROBLEM) == set()
     assert ids_with(lax, Status.WARNING) == {"tls"}
     assert "certificate for 127.0.0.1 until" in lax["tls"].observed

@@ -62,7 +62,7 @@ export class ServerStack extends cdk.Stack {
     const secret = secretsmanager.Secret.fromSecretNameV2(this, "Secret", NAME);
     const repository = ecr.Repository.fromRepositoryName(this, "Repository", "shop");
     const container = task.addContainer("server", {
-      image: ecs.ContainerImage.fromEcrRepository(repository, this.node.tryGetContext("image") ?? "latest"),
+      image: ecs.ContainerImage.fromEcrRepository(repository, this.node.tryGetContext("image") ?? "1.0"),
       entryPoint: ["tini", "--", "sh", "-c", ENTRYPOINT, "sh"],
       command: COMMAND,
       portMappings: [{ containerPort: PORT }],
@@ -229,6 +229,7 @@ export class ServerStack extends cdk.Stack {
       ...cooldowns,
     });
     // The time until the response's headers: of calls that answer with JSON their duration, of streams their beginning.
+    // Of all requests, since the load balancer knows no operations: slow tools count in, unless --p95-operations is empty.
     new scaling.CfnScalingPolicy(this, "Latency", {
       policyName: `${NAME}-latency`,
       policyType: "TargetTrackingScaling",

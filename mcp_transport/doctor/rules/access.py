@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+from urllib.parse import urlsplit
+
 from mcp_transport.doctor.findings import Finding, ok, problem, unknown, warning
 from mcp_transport.doctor.observations import Observations, Response
+from mcp_transport.doctor.rules.connectivity import LOOPBACK
 
 __all__ = ["authentication", "origin"]
+
+_OF_PROXIES: Final = ("basic", "digest", "negotiate", "ntlm")
+"""Schemes that clients of MCP do not speak."""
 
 
 def authentication(observed: Observations) -> Finding:
@@ -15,7 +22,10 @@ def authentication(observed: Observations) -> Finding:
         text = f"the token was refused: {observed.initialize.outcome}"
         return problem("authentication", text, "the token arrives and is valid for this server", fix="token")
     if response.status == 200:
-        return ok("authentication", "no credentials required")
+        if urlsplit(observed.options.url).hostname in LOOPBACK:
+            return ok("authentication", "no credentials required")
+        expected = "credentials, or a network that only its users reach"
+        return warning("authentication", "anybody may open a session", expected, fix="open")
     if response.status != 401:
         return unknown("authentication", response.outcome)
     return _challenge(observed, response)
@@ -23,6 +33,10 @@ def authentication(observed: Observations) -> Finding:
 
 def _challenge(observed: Observations, response: Response) -> Finding:
     challenge = response.headers.get("www-authenticate", "")
+    scheme = challenge.partition(" ")[0].lower()
+    if scheme in _OF_PROXIES:
+        text = f"401 with {challenge}: a proxy asks for a password"
+        return problem("authentication", text, "a challenge of the endpoint, Bearer", fix="password")
     if not challenge:
         return problem("authentication", "401 without WWW-Authenticate", "a challenge (RFC 9110, 11.6.1)")
     if "resource_metadata=" not in challenge:
@@ -43,6 +57,8 @@ def origin(observed: Observations) -> Finding:
     """Check that a foreign origin is refused, and that each `--origin` is allowed."""
     if observed.foreign_origin is None or not observed.foreign_origin.status:
         return unknown("origin", "no response to a request with an Origin header")
+    if not 200 <= observed.foreign_origin.status < 300 and observed.foreign_origin.status != 403:
+        return unknown("origin", f"not even looked at: {observed.foreign_origin.outcome}")
     if observed.foreign_origin.status != 403:
         text = f"a foreign origin was allowed: HTTP {observed.foreign_origin.status}"
         return problem("origin", text, "403: otherwise any website can call with its visitors' permissions")

@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlsplit
 
+from mcp_transport.doctor.connection_faults import Fault
 from mcp_transport.doctor.findings import Finding, ok, problem, unknown, warning
 from mcp_transport.doctor.observations import Observations, Response
 
@@ -17,7 +18,6 @@ __all__ = [
     "connection_reuse",
     "health",
     "http_version",
-    "reachable",
     "tls",
     "upstream",
     "without_tool",
@@ -29,39 +29,6 @@ MAX_SKEW_SECONDS, MAX_LEEWAY_SECONDS = 3.0, 10.0
 NEEDS_TOOL: Final = "install mcp_transport.contrib.doctor on the server"
 
 
-def reachable(observed: Observations) -> Finding:
-    """Check that an MCP endpoint answered."""
-    response = observed.anonymous
-    expected = "the endpoint answers initialize: 200, or 401 if it requires credentials"
-    if not response.status:
-        return problem("reachable", response.failure, expected)
-    if 300 <= response.status < 400:
-        where = response.headers.get("location", "")
-        fix = "slash" if _adds_slash(where, observed.options.url) else "redirect"
-        return problem("reachable", f"HTTP {response.status} to {where}", "no redirect", fix=fix)
-    if response.status == 500 and b"APPEND_SLASH" in response.body:  # Django's page, with DEBUG
-        return problem("reachable", f"{response.outcome}, a page that names APPEND_SLASH", expected, fix="slash")
-    if _refuses_host(response):
-        return problem("reachable", response.outcome, expected, fix="host")
-    if not observed.is_reached or response.status >= 500:
-        return problem("reachable", response.outcome, expected)
-    return ok("reachable", f"{response.outcome} within {response.seconds * 1000:.0f} ms")
-
-
-def _adds_slash(location: str, url: str) -> bool:
-    """Return whether a redirect only appends a slash to the path."""
-    try:
-        return urlsplit(location).path == f"{urlsplit(url).path}/"
-    except ValueError:  # the server may send anything
-        return False
-
-
-def _refuses_host(response: Response) -> bool:
-    """Return whether the endpoint, a page of Django or the SDK's application refused the Host header."""
-    is_page = response.status == 400 and not response.message
-    return is_page or response.status == 421 or (response.status == 400 and "Host header" in response.outcome)
-
-
 def tls(observed: Observations) -> Finding:
     """Check the certificate and the version of TLS."""
     parts, handshake = urlsplit(observed.options.url), observed.tls
@@ -70,19 +37,27 @@ def tls(observed: Observations) -> Finding:
             return ok("tls", "plain HTTP to this machine")
         return warning("tls", "plain HTTP: tokens and session IDs can be read on the way", "https")
     if not handshake.version:
-        return problem("tls", handshake.failure, "a successful handshake")
+        return _without_handshake(observed.anonymous.fault, handshake.failure)
     days = (handshake.expires - observed.now) / 86400
     until = datetime.fromtimestamp(handshake.expires, UTC).date().isoformat()
     names = ", ".join(handshake.names) or "no name"
     summary = f"{handshake.version}, certificate for {names} until {until} ({days:.0f} days)"
     if handshake.failure:
         severity = warning if observed.options.insecure else problem
-        return severity("tls", f"{summary}: {handshake.failure}", "a certificate that clients trust")
+        expected = "a certificate that clients trust"
+        return severity("tls", f"{summary}: {handshake.failure}", expected, fix="certificate")
     if handshake.version not in ("TLSv1.2", "TLSv1.3"):
         return problem("tls", summary, "TLS 1.2 or 1.3")
     if days < MIN_CERTIFICATE_DAYS:
         return warning("tls", summary, f"{MIN_CERTIFICATE_DAYS} days or more")
     return ok("tls", summary)
+
+
+def _without_handshake(fault: Fault, failure: str) -> Finding:
+    if fault in (Fault.REFUSED, Fault.UNRESOLVED, Fault.TIMEOUT):
+        return unknown("tls", "no connection: see reachable")
+    fix = "plain-http" if fault is Fault.PLAIN else "tls"
+    return problem("tls", failure, "a successful handshake", fix=fix)
 
 
 def http_version(observed: Observations) -> Finding:

@@ -11,6 +11,7 @@ from mcp_transport.doctor.rules.connectivity import NEEDS_TOOL, without_tool
 __all__ = ["delete", "headers", "initialize", "nodes", "resume", "session_nodes", "sessionless"]
 
 HEADER_MISMATCH = -32020
+REFUSALS = (400, 403, 406, 431, 501)
 NO_SESSION = "no session was opened"
 SESSION_UNKNOWN = "the node did not know the session: see session-nodes"
 
@@ -79,8 +80,11 @@ def headers(observed: Observations) -> Finding:
         "Mcp-Session-Id": not _session_id_is_lost(observed) if observed.pings else None,
         "MCP-Protocol-Version": _has_arrived(observed.bad_version),
         "Last-Event-ID": _has_arrived(event_id.response if event_id is not None else None),
-        "Mcp-Method": _has_arrived(observed.mismatch),
+        "Mcp-Method": False if _lacks_header(observed.discover) else _has_arrived(observed.mismatch),
     }
+    if refused := _refused_on_the_way(observed):
+        text = f"{refused.outcome} of something on the way, to requests with Mcp-* headers"
+        return problem("headers", text, "requests arrive with all their headers")
     lost = [name for name, has_arrived in arrivals.items() if has_arrived is False]
     arrived = [name for name, has_arrived in arrivals.items() if has_arrived]
     if lost:
@@ -88,6 +92,19 @@ def headers(observed: Observations) -> Finding:
     if not arrived:
         return unknown("headers", "no request could be sent with them")
     return ok("headers", f"arrived: {', '.join(arrived)}")
+
+
+def _lacks_header(response: Response) -> bool:
+    """Return whether the server misses a header that was sent."""
+    return bool(response.error.get("code") == HEADER_MISMATCH)
+
+
+def _refused_on_the_way(observed: Observations) -> Response | None:
+    """Return a refusal that is not the endpoint's, if `initialize`, which has no such headers, was let through."""
+    if not observed.anonymous.message:
+        return None
+    probes = (observed.discover, observed.mismatch, observed.bad_version, *observed.pings)
+    return next((one for one in probes if one is not None and one.status in REFUSALS and not one.message), None)
 
 
 def _session_id_is_lost(observed: Observations) -> bool:

@@ -20,6 +20,8 @@ BUNCHED_SECONDS: Final = 0.003
 """Events that arrive closer together than this were buffered."""
 MAX_BUNCHED_SHARE: Final = 0.3
 """Nagle's algorithm collects the events of 40 ms, so that half of the gaps vanish or more; a corked socket 200 ms."""
+KEEPALIVE_SECONDS: Final = 15.0
+"""The default of the setting."""
 PROXY_TIMEOUT_SECONDS: Final = 60.0
 """The default idle timeout of nginx, AWS and others."""
 NO_STREAM: Final = "no stream was opened"
@@ -102,6 +104,8 @@ def idle(observed: Observations) -> Finding:
     summary = ", ".join(f"{name}: {_keepalive_interval(stream)}" for name, stream in idle_streams.items())
     if all(_keepalives(stream) for stream in idle_streams.values()):
         return ok("idle", f"open for {observed.options.idle:g} s; {summary}")
+    if observed.options.idle <= KEEPALIVE_SECONDS:
+        return unknown("idle", f"{summary}: --idle is too short to see one, {KEEPALIVE_SECONDS:g} s by default")
     expected = "a comment after KEEPALIVE_SECONDS (15) of silence; a larger --idle waits for it"
     silence = max(stream.max_silence for stream in idle_streams.values())
     return (problem if silence >= PROXY_TIMEOUT_SECONDS else warning)("idle", summary, expected)

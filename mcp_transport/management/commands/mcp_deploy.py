@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport import conf
 from mcp_transport.deployment import TARGETS, Deployment, checks, folder, generate, preflight, project
+from mcp_transport.deployment.forms import LIST
 from mcp_transport.deployment.options import Files
 from mcp_transport.management.argument_types import whole_number
 
@@ -31,7 +32,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("target", choices=[*TARGETS, "all"])
-        parser.add_argument("-o", "--output", default="deploy", help="output folder (default %(default)s)")
+        parser.add_argument("-o", "--output", help="output folder (default deploy, in the project's folder)")
         parser.add_argument(
             "--check", action="store_true", help="write nothing; fail if the folder differs from the generated files"
         )
@@ -45,17 +46,20 @@ class Command(BaseCommand):
             if item.metadata:
                 _add_option(parser, item, defaults.get(item.name, item.default))
 
-    def handle(self, *args: Any, target: str, output: str, check: bool, no_preflight: bool, **options: Any) -> None:
+    def handle(
+        self, *args: Any, target: str, output: str | None, check: bool, no_preflight: bool, **options: Any
+    ) -> None:
         names = list(TARGETS) if target == "all" else [target]
-        deployment, generated = _render(names, options, Path(output))
+        place = Path(output) if output else project.default_output()
+        deployment, generated = _render(names, options, place)
         if check:
             for name, files in generated.items():
-                _check(files, Path(output, folder(name)))
+                _check(files, place / folder(name))
             return
         warnings = [] if no_preflight else _preflight(deployment, {*names})
         for files in generated.values():
             self._write(files)
-        for sentence in [*warnings, *checks.deployment_warnings(deployment, Path(output), {*names})]:
+        for sentence in [*warnings, *checks.deployment_warnings(deployment, place, {*names})]:
             self.stderr.write(f"Warning: {sentence}", self.style.WARNING)
 
     def _write(self, files: dict[Path, str]) -> None:
@@ -80,7 +84,9 @@ def _check(files: dict[Path, str], place: Path) -> None:
 def _add_option(parser: CommandParser, item: Any, default: Any) -> None:
     name, rule = f"--{item.name.replace('_', '-')}", item.metadata
     kind: Any = whole_number() if item.type == "int" else str
-    if item.type == "bool":
+    if item.type == LIST:
+        parser.add_argument(name, action="append", default=[], help=rule["help"])
+    elif item.type == "bool":
         parser.add_argument(name, choices=["yes", "no"], default="yes" if default else "no", help=rule["help"])
     else:
         parser.add_argument(name, type=kind, default=default, help=f"{rule['help']} (default %(default)s)")
@@ -92,13 +98,14 @@ def _render(names: list[str], options: dict[str, Any], output: Path) -> tuple[De
     """Return the deployment and the files of each target. Raises: CommandError naming the invalid option."""
     values = {item.name: options[item.name] for item in fields(Deployment) if item.metadata}
     values |= {item.name: options[item.name] == "yes" for item in fields(Deployment) if item.type == "bool"}
+    values |= {item.name: tuple(options[item.name]) for item in fields(Deployment) if item.type == LIST}
     if project.is_inside(output):
         values["folder"] = project.relative_folder(output)
     try:
         deployment = Deployment(policy=conf.policy(), **values)
         files = {name: generate(name, deployment) for name in names}
     except ValueError as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(str(error), returncode=2) from error
     return deployment, {name: _in_folder(files[name], output / folder(name)) for name in names}
 
 

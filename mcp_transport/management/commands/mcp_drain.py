@@ -36,7 +36,9 @@ class Command(BaseCommand):
         add_seconds(parser, "--wait", 0, 5.0, "seconds for load balancers to notice")
         add_seconds(parser, "--timeout", 0.1, 15.0, "seconds after which the command returns anyway")
 
-    def handle(self, *args: Any, wait: float, timeout: float, **options: Any) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="print the nodes, and drain none")
+
+    def handle(self, *args: Any, wait: float, timeout: float, dry_run: bool, **options: Any) -> None:
         try:
             backend = bootstrap.build_backend()
         except ImproperlyConfigured as error:
@@ -47,9 +49,18 @@ class Command(BaseCommand):
                 "Only SIGTERM drains them; use the backend 'redis' or 'dynamodb' to drain them earlier."
             )
         try:
-            async_to_sync(self._drain)(backend, wait, max(wait, timeout))
+            if dry_run:
+                async_to_sync(self._announce)(backend)
+            else:
+                async_to_sync(self._drain)(backend, wait, max(wait, timeout))
         except BackendError as error:
             raise CommandError(str(error)) from error
+
+    async def _announce(self, backend: Backend) -> None:
+        try:
+            self.stdout.write(_announcement(await _nodes_here(backend), verb="would drain"))
+        finally:
+            await backend.sessions.disconnect()
 
     async def _drain(self, backend: Backend, wait: float, limit: float) -> None:
         try:
@@ -71,13 +82,13 @@ class Command(BaseCommand):
             await backend.sessions.disconnect()
 
 
-def _announcement(nodes: list[NodeRecord]) -> str:
+def _announcement(nodes: list[NodeRecord], verb: str = "draining") -> str:
     """Return a line that lists the nodes to drain."""
     host = socket.gethostname()
     if not nodes:
         return f"no node is running on {host}"
     names = ", ".join(f"{node.name} (pid {node.pid})" for node in nodes)
-    return f"draining {_count(nodes)} on {host}: {names}"
+    return f"{verb} {_count(nodes)} on {host}: {names}"
 
 
 def _count(nodes: list[NodeRecord]) -> str:

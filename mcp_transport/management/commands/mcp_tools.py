@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +55,28 @@ class Command(BaseCommand):
     def _show(self, *, name: str, **options: Any) -> None:
         tools = {tool["name"]: tool for tool in _result("tools/list", {})["tools"]}
         if name not in tools:
-            raise CommandError(f"There is no tool {name!r}. Tools: {', '.join(tools) or 'none'}.")
+            raise _no_such_tool(name, tools)
         self.stdout.write(json.dumps(tools[name], indent=2))
 
     def _call(self, *, name: str, user: str | None, **options: Any) -> None:
         params = {"name": name, "arguments": tool_arguments(options["pairs"], options["arguments"])}
-        result = _result("tools/call", params, _find_user(user) if user else None)
+        caller = _find_user(user) if user else None
+        try:
+            result = _result("tools/call", params, caller)
+        except CommandError:
+            names = [tool["name"] for tool in _result("tools/list", {}, caller)["tools"]]
+            if name not in names:
+                raise _no_such_tool(name, names) from None
+            raise
         write_result(self.stdout, options, result, _lines(result))
+        if result.get("resultType") == "input_required":
+            raise CommandError(f"The tool {name!r} requests input, which this command cannot provide.")
         if result.get("isError"):
             raise CommandError(f"The tool {name!r} reported an error.")
+
+
+def _no_such_tool(name: str, names: Iterable[str]) -> CommandError:
+    return CommandError(f"There is no tool {name!r}. Tools: {', '.join(names) or 'none'}.")
 
 
 def _list_lines(tools: list[dict[str, Any]]) -> Iterator[str]:
@@ -112,7 +125,7 @@ def _lines(result: dict[str, Any]) -> list[str]:
     if result.get("resultType") == "input_required":
         requests = result.get("inputRequests", {}).values()
         texts = [request.get("params", {}).get("message", request["method"]) for request in requests]
-        return ["The tool requests input, which this command cannot provide:", *map(plain, texts)]
+        return [*map(plain, texts)]
     return result_lines(result)
 
 

@@ -72,8 +72,8 @@ export class ServerStack extends cdk.Stack {
         AWS_DEFAULT_REGION: this.region,
 {% if d.several_regions %}        // MCP_TRANSPORT["REGION"]
         MCP_REGION: this.region,
-{% endif %}        LOG_LEVEL: "INFO",
-      },
+{% endif %}{% for name, value in environment.items %}        {{ name }}: {{ value|quoted }},
+{% endfor %}      },
       secrets: Object.fromEntries(SECRETS.map((name) => [name, ecs.Secret.fromSecretsManager(secret, name)])),
       logging: ecs.LogDrivers.awsLogs({ streamPrefix: "server", logGroup: this.logGroup("Log") }),
       // Draining takes {{ d.drain }} s (DRAIN_SECONDS); the rest is for the server's shutdown. Fargate allows 120 s at most.
@@ -271,7 +271,8 @@ export class ServerStack extends cdk.Stack {
       targetValue: {{ d.memory_percent }},
       ...cooldowns,
     });
-    // The time until the response's headers: of calls that answer with JSON their duration, of streams their beginning.
+{% if d.timed_operations %}    // The time until the response's headers: of calls that answer with JSON their duration, of streams their beginning.
+    // Of all requests, since the load balancer knows no operations: slow tools count in, unless --p95-operations is empty.
     new scaling.CfnScalingPolicy(this, "Latency", {
       policyName: `${NAME}-latency`,
       policyType: "TargetTrackingScaling",
@@ -299,7 +300,7 @@ export class ServerStack extends cdk.Stack {
         },
       },
     });
-{% if schedule %}    // Before the traffic that is expected: a minimum between two times.
+{% endif %}{% if schedule %}    // Before the traffic that is expected: a minimum between two times.
     const timeZone = cdk.TimeZone.of("{{ d.cron_timezone }}");
     target.scaleOnSchedule("Start", {
       schedule: scaling.Schedule.expression("{{ schedule.start }}"),
