@@ -59,7 +59,7 @@ $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(VENV)/created $(RUNNABLE) $(I
 .PHONY: help run cluster servers browser containers databases test test-all coverage test-slow test-aws test-projects
 .PHONY: test-packaging lint security conformance conformance-cluster conformance-server conformance-lambda
 .PHONY: conformance-cluster-dynamodb conformance-cluster-dynamodb-short test-dynamodb
-.PHONY: soak failover failover-regions attack bench bench-quick bench-client bench-paired bench-load screenshots dist requirements clean
+.PHONY: soak failover attack bench bench-quick bench-client bench-paired bench-load screenshots dist requirements clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -191,6 +191,7 @@ soak: $(INSTALLED) servers
 failover: $(INSTALLED) servers
 	@$(BIN)/python -m tests.client --runs $(RUNS)
 
+.PHONY: failover-regions
 failover-regions: $(INSTALLED) servers
 	@REGION_RUNS=$(RUNS) $(BIN)/python -m pytest -q tests/client/test_regions.py
 
