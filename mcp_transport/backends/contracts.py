@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from mcp_transport.backends.records import NodeRecord, Overview, Page, SessionCounts, StreamRecord
+from mcp_transport.backends.records import Facets, NodeRecord, Overview, Page, SessionCounts, StreamRecord
 from mcp_transport.backends.results import Appended, Attached, Claimed, Closing, Emitted, Entered, Event
 from mcp_transport.domain.history import Ending, HistoryEntry
 from mcp_transport.domain.metrics import ProcessMetrics
@@ -344,3 +344,7 @@ class SessionIndex(_Contract, ABC):
     @abstractmethod
     async def overview(self) -> Overview:
         """Summarize all live sessions."""
+
+    async def page_and_facets(self, offset: int, limit: int, query: SessionQuery, order: str) -> tuple[Page, Facets]:
+        """Return a page, and what all live sessions can be filtered by: by default, the commonest values."""
+        return await self.page(offset, limit, query, order), (await self.overview()).values

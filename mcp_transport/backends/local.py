@@ -12,7 +12,7 @@ from typing import Any
 from mcp_transport.backends import listing
 from mcp_transport.backends.contracts import CANCEL_KEEP_SECONDS, MAX_CANCELS, NO_ENDINGS, SessionStore, StreamLog
 from mcp_transport.backends.local_bus import LocalNodeBus
-from mcp_transport.backends.records import Overview, Page, SessionCounts, StreamRecord
+from mcp_transport.backends.records import Facets, Overview, Page, SessionCounts, StreamRecord
 from mcp_transport.backends.results import (
     Appended,
     Attached,
@@ -89,6 +89,13 @@ class LocalBackend(LocalNodeBus, SessionStore, StreamLog):
     def page_of(self, live: Iterable[Session], offset: int, limit: int, query: SessionQuery, order: str) -> Page:
         """Return a page of the live sessions."""
         return listing.page_of(map(self._with_counts, live), self._now(), offset, limit, query, order)
+
+    def page_and_facets_of(
+        self, live: Iterable[Session], offset: int, limit: int, query: SessionQuery, order: str
+    ) -> tuple[Page, Facets]:
+        """Return a page of the live sessions, and what they can be filtered by."""
+        counted, now = list(map(self._with_counts, live)), self._now()
+        return listing.page_of(counted, now, offset, limit, query, order), listing.facets_of(counted, now)
 
     def summarize(self, live: Sequence[Session]) -> Overview:
         """Summarize the live sessions."""

@@ -16,8 +16,9 @@ import orjson
 from mcp_transport.backends.codec import milliseconds
 from mcp_transport.backends.redis.client import RedisClient
 from mcp_transport.backends.redis.pending import IndexChanges
+from mcp_transport.backends.redis.session_facets import MAX_KNOWN_VALUES
 from mcp_transport.domain.session import Session
-from mcp_transport.domain.session_query import State, client_of, search_terms
+from mcp_transport.domain.session_query import State, exact_values, search_terms
 from mcp_transport.exceptions import BackendError
 from mcp_transport.supervision import attempt, suppress_and_log
 
@@ -144,6 +145,14 @@ class SessionIndexWriter:
             for batch in _batches(keys):
                 run = self._client.run("served", [self._keys.facet("node", node)], [self._keep, *batch])
                 await attempt("the sessions of a node cannot be indexed", run, None)
+        await self._write_known_values("node", by_node)
+
+    async def _write_known_values(self, name: str, values: Iterable[str]) -> None:
+        """Write which values sessions have now, so that filters can offer them."""
+        if listed := list(values):
+            arguments = [milliseconds(time.time()), MAX_KNOWN_VALUES, self._index_ttl, *listed]
+            run = self._client.run("values", [self._keys.known_values(name)], arguments)
+            await attempt("the values of sessions cannot be indexed", run, None)
 
     async def _write_counts(self, by: str, counts: dict[str, int]) -> None:
         for batch in _batches(list(counts)):
@@ -152,6 +161,7 @@ class SessionIndexWriter:
 
     async def _add(self, sessions: Sequence[Session]) -> None:
         members: dict[str, list[str]] = {}
+        known: dict[str, set[str]] = {}
         terms, entries, created, zeros = list[Any](), list[Any](), list[Any](), list[Any]()
         for session in sessions:
             created += [milliseconds(session.created), session.key]
@@ -159,6 +169,7 @@ class SessionIndexWriter:
             values, own_terms = _values(session), list(search_terms(session))
             for name, value in values.items():
                 members.setdefault(self._keys.facet(name, value), []).append(session.key)
+                known.setdefault(name, set()).add(value)
             terms += [item for term in own_terms for item in (0, f"{term}\0{session.key}")]
             entries += [session.key, orjson.dumps([values, own_terms])]
         commands = [("SADD", key, *keys) for key, keys in members.items()]
@@ -167,6 +178,7 @@ class SessionIndexWriter:
         # NX, since another node may already have counted requests of the session.
         commands += [("ZADD", self._keys.ordered(by), "NX", *zeros) for by in _COUNTS]
         await self._write(commands)
+        await asyncio.gather(*(self._write_known_values(*item) for item in known.items()))
         # Another node may have closed a session before this write, and would leave it in the index.
         reply = self._client.execute("ZMSCORE", self._keys.sessions, *(item.key for item in sessions))
         scores = await attempt("the index of sessions cannot be read", reply, [0.0] * len(sessions))
@@ -233,6 +245,6 @@ def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _values(session: Session) -> dict[str, str]:
-    """Return the values to filter by that never change in a session's life."""
-    values = {"user": session.user, "client": client_of(session), "protocol_version": session.protocol_version}
-    return {name: value for name, value in values.items() if value}
+    """Return the values to filter by that never change in a session's life; that of an anonymous user is empty."""
+    values = exact_values(session)
+    return {name: value for name, value in values.items() if name != "node" and (value or name == "user")}
