@@ -118,7 +118,8 @@ class CacheBackend(LocalBackend, SessionIndex):
         return self.page_of(await self._live_sessions(), offset, limit, query, order)
 
     async def page_and_facets(self, offset: int, limit: int, query: SessionQuery, order: str) -> tuple[Page, Facets]:
-        return self.page_and_facets_of(await self._live_sessions(), offset, limit, query, order)
+        live = await self._live_sessions()
+        return self.page_of(live, offset, limit, query, order), self.facets_of(live)
 
     async def overview(self) -> Overview:
         return self.summarize(await self._live_sessions())

@@ -90,12 +90,9 @@ class LocalBackend(LocalNodeBus, SessionStore, StreamLog):
         """Return a page of the live sessions."""
         return listing.page_of(map(self._with_counts, live), self._now(), offset, limit, query, order)
 
-    def page_and_facets_of(
-        self, live: Iterable[Session], offset: int, limit: int, query: SessionQuery, order: str
-    ) -> tuple[Page, Facets]:
-        """Return a page of the live sessions, and what they can be filtered by."""
-        counted, now = list(map(self._with_counts, live)), self._now()
-        return listing.page_of(counted, now, offset, limit, query, order), listing.facets_of(counted, now)
+    def facets_of(self, live: Iterable[Session]) -> Facets:
+        """Count what the live sessions can be filtered by."""
+        return listing.facets_of(map(self._with_counts, live), self._now())
 
     def summarize(self, live: Sequence[Session]) -> Overview:
         """Summarize the live sessions."""

@@ -84,7 +84,8 @@ class MemoryBackend(LocalBackend, SessionIndex):
         return self.page_of(await self._live_sessions(), offset, limit, query, order)
 
     async def page_and_facets(self, offset: int, limit: int, query: SessionQuery, order: str) -> tuple[Page, Facets]:
-        return self.page_and_facets_of(await self._live_sessions(), offset, limit, query, order)
+        page = await self.page(offset, limit, query, order)
+        return page, self.facets_of(await self._live_sessions())
 
     async def overview(self) -> Overview:
         return self.summarize(await self._live_sessions())
