@@ -24,7 +24,6 @@ from mcp_transport.operators.representation.metrics import (
     OPERATION_COLUMNS,
     POINT,
     REFUSED,
-    REVISION_COLUMNS,
     TRAFFIC,
     CallsOf,
     breakdown_tables,
@@ -41,7 +40,8 @@ _MAX_FAILURES: Final = 20
 _TOOL: Final = "tools/call "
 
 # By the name of a field of the overview, that of the list's filter.
-_FILTERS: Final = {"clients": "client", "users": "user", "protocols": "protocol_version"}
+_FILTERS: Final = {"clients": "client", "users": "user"}
+_REVISION: Final = "protocol_version"
 
 # From the dashboard's own address, since updates do not know that of the admin.
 _LIST: Final = "../"
@@ -69,12 +69,12 @@ class Dashboard:
             rows = [*overview_rows(self.overview), *rows]
         return (
             self._operations(),
-            self._failures(),
             self._nodes(),
+            self._revisions(),
             detail_grid("summary", _("At a glance"), rows),
+            self._failures(),
             *self._breakdowns(),
             self._refused(),
-            self._revisions(),
             self._points(),
         )
 
@@ -120,7 +120,8 @@ class Dashboard:
         return column
 
     def _operation_links(self, item: CallsOf, failed: Iterable[str]) -> Mapping[str, str]:
-        return {"errors": _list_link(**{FAILED: item.operation})} if item.operation in failed else {}
+        has_sessions = item.calls.errors and item.operation in failed
+        return {"errors": _list_link(**{FAILED: item.operation})} if has_sessions else {}
 
     def _audit_cell(self, item: CallsOf) -> Cell:
         if not item.operation.startswith(_TOOL):
@@ -149,9 +150,22 @@ class Dashboard:
         return Grid(name="refused", title=_("Refused requests"), columns=columns_of(REFUSED), rows=rows)
 
     def _revisions(self) -> Grid:
-        [revisions] = pick(TRAFFIC, "protocols")
-        rows = [cells(REVISION_COLUMNS, item) for item in revisions.read(self.traffic)]
-        return Grid(name="revisions", title=str(revisions.label), columns=columns_of(REVISION_COLUMNS), rows=rows)
+        sessions = dict(self.overview.values.get(_REVISION, ())) if self.overview is not None else {}
+        calls = dict(self.traffic.versions)
+        columns = [Column("value", _("Revision"))]
+        if self.overview is not None:
+            columns.append(Column("sessions", _("Sessions"), is_number=True))
+        columns += [
+            Column("calls", _("Calls"), is_number=True),
+            Column("rate", _("Calls per second"), is_number=True),
+        ]
+        rows = []
+        for name in sorted({*sessions, *calls}):
+            count, rate = calls.get(name, 0), formats.number(self.traffic.rate(calls.get(name, 0)), 2)
+            row = _counted(_REVISION, name, sessions.get(name, 0)) if self.overview is not None else [Cell(name)]
+            rows.append([*row, Cell(formats.number(count), is_number=True), Cell(rate, is_number=True)])
+        title = _("Sessions and calls by protocol revision")
+        return Grid(name="revisions", title=title, columns=columns, rows=rows, is_wide=True)
 
     def _points(self) -> Grid:
         title = _("The last %(range)s in numbers") % {"range": self.options.range_label}
@@ -199,7 +213,7 @@ class Dashboard:
 def _counted(name: str, value: str, count: int) -> list[Cell]:
     """Return a value and the number of its sessions, with a link to them."""
     if value or name != "user":
-        link, label = _list_link(**{name: value}) if value else "", value or "-"
+        link, label = _list_link(**{name: value}) if value and count else "", value or "-"
     else:
         link, label = _list_link(**{ANONYMOUS: "1"}), _("anonymous")
     return [Cell(label, link=link), Cell(formats.number(count), is_number=True)]

@@ -92,7 +92,6 @@ class ListPages(SessionPages):
 
         response = StreamingHttpResponse(export(form, read), content_type=FORMATS[form])
         response["Content-Disposition"] = f'attachment; filename="{_EXPORT_NAME}.{form}"'
-        response["Cache-Control"] = "no-store"
         return response
 
     # -- ending --------------------------------------------------------------------------------------
@@ -100,7 +99,10 @@ class ListPages(SessionPages):
     @handles_outages
     def end_view(self, request: HttpRequest) -> HttpResponse:
         """Ask for confirmation, then end the selected sessions, or those that match the list's filters."""
-        if request.POST.get("select_across") == "1" and self.has_delete_permission(request) and service.can_list():
+        if request.POST.get("select_across") == "1" and service.can_list():
+            self.check_may_view(request)  # since it shows sessions that the user has not named
+            if not self.has_delete_permission(request):
+                raise PermissionDenied
             page = async_to_sync(_first_matches)(ListQuery.of(request))
             return self._confirm(request, list(page.sessions), self.list_address(request), total=page.total)
         together = re.split(r"\s+", request.POST.get(_SELECTED_TOGETHER, ""))

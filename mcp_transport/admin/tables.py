@@ -20,8 +20,8 @@ __all__ = ["LIST_COLUMNS", "NUMERIC", "MessageRow", "message_row", "parse_reques
 
 LIST_COLUMNS: Final = pick(
     SESSION,
-    *("id", "client", "protocol", "user", "node", "created", "last_seen", "requests", "errors"),
-    *("streams", "calls", "state"),
+    *("id", "state", "client", "user", "last_seen", "requests", "errors", "calls", "streams"),
+    *("node", "created", "protocol"),
 )
 NUMERIC: Final = frozenset(column.name for column in LIST_COLUMNS if column.kind is COUNT)
 """The names of the columns of numbers."""

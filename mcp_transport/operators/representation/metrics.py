@@ -24,7 +24,6 @@ __all__ = [
     "OVERVIEW",
     "POINT",
     "REFUSED",
-    "REVISION_COLUMNS",
     "TRAFFIC",
     "CallsOf",
     "breakdown_tables",
@@ -210,7 +209,7 @@ _REVISION: Final[tuple[Field[CountOf], ...]] = (
     Field("value", _("Revision"), kinds.TEXT, attrgetter("name")),
     Field("calls", _("Calls"), kinds.COUNT, attrgetter("number")),
 )
-REVISION_COLUMNS: Final[tuple[Field[CountOf], ...]] = (
+_REVISION_COLUMNS: Final[tuple[Field[CountOf], ...]] = (
     *_REVISION,
     Field("rate", _("Calls per second"), kinds.RATE, lambda item: item.traffic.rate(item.number)),
 )
@@ -343,7 +342,7 @@ def traffic_tables(traffic: TrafficSummary) -> tuple[Table, Table, Table, Table]
     tools_first = sorted(operations.read(traffic), key=lambda item: not item.operation.startswith("tools/call"))
     return (
         table("operations", operations.label, _SHORT_OPERATION_COLUMNS, tools_first),
-        table("revisions", revisions.label, REVISION_COLUMNS, revisions.read(traffic)),
+        table("revisions", revisions.label, _REVISION_COLUMNS, revisions.read(traffic)),
         table("refused", refused.label, REFUSED, refused.read(traffic)),
         table("points", points.label, POINT, reversed(traffic.points)),
     )

@@ -35,6 +35,11 @@
     return board.dataset.secondsAgo.replace("%s", Math.round(-seconds));
   }
 
+  // Few enough for a narrow chart.
+  function ticks() {
+    return SECONDS > 600 ? [-0.75, -0.5, -0.25].map((share) => share * SECONDS) : [-240, -120];
+  }
+
   function tick(seconds) {
     return SECONDS > 2 * 3600 ? `${seconds / 3600} h` : `${seconds / 60} min`;
   }
@@ -56,7 +61,6 @@
 
   function draw(place) {
     const stroke = color(place.dataset.color);
-    const step = SECONDS / 5;
     const options = {
       width: place.clientWidth,
       height: HEIGHT,
@@ -64,7 +68,7 @@
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: "mcp-transport" } },
       scales: { x: { time: false, range: [-SECONDS, 0] }, y: { range } },
       axes: [
-        axis({ splits: () => [-4 * step, -3 * step, -2 * step, -step], values: (self, splits) => splits.map(tick) }),
+        axis({ splits: ticks, values: (self, splits) => splits.map(tick) }),
         axis({ size: 55 }),
       ],
       series: [{}, { stroke, width: 2, points: { show: columns[0].length < 3 } }],
