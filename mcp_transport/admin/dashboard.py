@@ -188,24 +188,18 @@ class Dashboard:
         labels = node_labels(self.nodes)
         fields = pick(NODE, "calls", "waiting", "threads", "lost_threads", "age")
         columns = [Column("name", _("Node")), Column("state", _("State"))]
+        columns += [Column("drain", _("Action"))] if self.options.may_drain else []
         columns += [Column("sessions", _("Sessions"), is_number=True)] if sessions is not None else []
         columns += columns_of(fields)
-        columns += [Column("drain", _("Action"))] if self.options.may_drain else []
         rows = []
+        drains = self.options.may_drain
         for node in self.nodes:
             state = Cell(_("draining"), badge="draining") if node.draining else Cell(_("live"), badge="live")
-            row = [
-                Cell(node_label(node.name, labels)),
-                state,
-                *_sessions_of(node.name, sessions),
-                *cells(fields, node),
-            ]
-            if self.options.may_drain:
-                row.append(_drain_cell(node))
-            rows.append(row)
-        gone = [name for name in sessions or () if self.nodes and name not in labels]
-        for name in gone:
-            row = [Cell(name), Cell(_("gone"), badge="gone"), *_sessions_of(name, sessions)]
+            row = [Cell(node_label(node.name, labels)), state, *([_drain_cell(node)] if drains else [])]
+            rows.append([*row, *_sessions_of(node.name, sessions), *cells(fields, node)])
+        for name in [name for name in sessions or () if self.nodes and name not in labels]:
+            row = [Cell(name), Cell(_("gone"), badge="gone"), *([Cell("-")] if drains else [])]
+            row += _sessions_of(name, sessions)
             rows.append([*row, *[Cell("-", is_number=True)] * (len(columns) - len(row))])
         return Grid(name="nodes", title=_("Nodes"), columns=columns, rows=rows, is_wide=True)
 

@@ -274,7 +274,7 @@ def test_page_and_live_say_the_same(admin_client: Client, busy: None) -> None:
     assert {**shown, **news["tables"]} == rows(known(may_drain=True, may_see_audit=True))
     assert list(news["tables"]) == ["breakers"]
     drain = {"text": "Drain", "link": "drain/?node=n2", "action": "Drain host-2:12"}
-    assert news["grids"]["nodes"][1][-1] == drain
+    assert news["grids"]["nodes"][1][2] == drain
     assert news["points"] == known().points()
 
 

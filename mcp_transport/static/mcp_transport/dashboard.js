@@ -71,7 +71,7 @@
         axis({ splits: ticks, values: (self, splits) => splits.map(tick) }),
         axis({ size: 55 }),
       ],
-      series: [{}, { stroke, width: 2, points: { show: columns[0].length < 3 } }],
+      series: [{}, { stroke, width: 2, points: { show: (self) => self.data[0].length < 3 } }],
       hooks: { setCursor: [point(place)] },
     };
     return new uPlot(options, [columns[0], columns[Number(place.dataset.chart)]], place);
