@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import islice
 from typing import Any, Final
+
+from asgiref.sync import sync_to_async
 
 from mcp_transport.backends.records import Page
 from mcp_transport.domain.session import Session
 from mcp_transport.operators.representation.fields import to_json
 from mcp_transport.operators.representation.sessions import SESSION
 
-__all__ = ["FORMATS", "MAX_EXPORTED", "export"]
+__all__ = ["FORMATS", "MAX_EXPORTED", "export", "stream"]
 
 MAX_EXPORTED: Final = 10_000
 """The most sessions of one export: the first ones in the order of the list."""
@@ -20,6 +23,9 @@ PAGE_SIZE: Final = 2000
 """How many of them are read at a time."""
 
 FORMATS: Final = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
+
+# How many lines are sent together.
+_LINES: Final = 500
 
 # Spreadsheets run cells that begin so as formulas, and clients choose their names.
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -32,7 +38,18 @@ def export(form: str, read: Read) -> Iterator[str]:
     """Return the parts of an export; the first page is read at once, so that errors are raised here."""
     first = read(0, PAGE_SIZE)
     sessions = _sessions(first, read)
-    return _as_csv(sessions) if form == "csv" else _as_json(sessions, first)
+    return _joined(_as_csv(sessions) if form == "csv" else _as_json(sessions, first))
+
+
+async def stream(parts: Iterator[str]) -> AsyncIterator[str]:
+    """Yield the parts of an export, which are computed in a thread: Django's ASGI handler needs an async iterator."""
+    while part := await sync_to_async(lambda: next(parts, ""))():
+        yield part
+
+
+def _joined(lines: Iterator[str]) -> Iterator[str]:
+    while lines_of_part := list(islice(lines, _LINES)):
+        yield "".join(lines_of_part)
 
 
 def _sessions(page: Page, read: Read) -> Iterator[Session]:

@@ -8,13 +8,14 @@ from typing import Any, Final
 from asgiref.sync import async_to_sync
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
+from django.core.handlers.asgi import ASGIRequest
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from mcp_transport import bootstrap, conf
-from mcp_transport.admin.export import FORMATS, MAX_EXPORTED, export
+from mcp_transport.admin.export import FORMATS, MAX_EXPORTED, export, stream
 from mcp_transport.admin.list_query import PAGE_SIZE, ListQuery, columns
 from mcp_transport.admin.list_rows import session_row
 from mcp_transport.admin.pages import KEY, SessionPages, handles_outages
@@ -90,7 +91,9 @@ class ListPages(SessionPages):
         def read(offset: int, limit: int) -> Page:
             return async_to_sync(service.sessions)(offset, limit, query, list_query.order)
 
-        response = StreamingHttpResponse(export(form, read), content_type=FORMATS[form])
+        parts = export(form, read)
+        is_async = isinstance(request, ASGIRequest)
+        response = StreamingHttpResponse(stream(parts) if is_async else parts, content_type=FORMATS[form])
         response["Content-Disposition"] = f'attachment; filename="{_EXPORT_NAME}.{form}"'
         return response
 

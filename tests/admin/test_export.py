@@ -9,14 +9,22 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.test import Client
+from django.contrib.auth.models import User
+from django.test import AsyncClient, Client
 
 from mcp_transport.admin import export
 from mcp_transport.backends.records import Page
 from mcp_transport.domain.session import Session
+from mcp_transport.engine.endpoint import Endpoint
 from tests.support.visits import LIST, Visitor, page
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+
+
+@pytest.fixture
+def tools(declarations: Any) -> None:
+    """Declare none."""
+
 
 FORMULA = "=HYPERLINK('x')"
 
@@ -46,6 +54,18 @@ def test_the_filtered_list_is_exported_in_both_formats(admin_client: Client, thr
     assert set(rows[0]) == set(found["results"][0])
     for visitor in three:
         assert visitor.session_id not in str(rows)
+
+
+@pytest.mark.filterwarnings("error")
+async def test_an_export_is_streamed_by_an_asgi_server(
+    transactional_db: None, async_client: AsyncClient, endpoint: Endpoint
+) -> None:
+    visitor = Visitor(endpoint, "desk", "ann")
+    await visitor.open()
+    await async_client.aforce_login(await User.objects.acreate_superuser("boss"))
+    response: Any = await async_client.get(f"{LIST}export/?format=json")
+    text = b"".join([part async for part in response.streaming_content]).decode()
+    assert [item["id"] for item in json.loads(text)["results"]] == [visitor.short_id]
 
 
 @pytest.mark.parametrize("query", ["", "?format=xml", "?format="])

@@ -1,4 +1,4 @@
-"""The list, the dashboard and the questions: axe-core finds nothing serious in both color schemes, targets are large."""
+"""The list, the dashboard and the questions in both color schemes: axe-core finds nothing serious; large targets."""
 
 from __future__ import annotations
 
