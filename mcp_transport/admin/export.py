@@ -54,12 +54,12 @@ def _joined(lines: Iterator[str]) -> Iterator[str]:
 
 def _sessions(page: Page, read: Read) -> Iterator[Session]:
     """Yield the sessions of all pages, each once: they may change their places meanwhile."""
-    seen: set[str] = set()
+    exported: set[str] = set()
     offset = 0
     while True:
         for session in page.sessions:
-            if session.key not in seen and len(seen) < MAX_EXPORTED:
-                seen.add(session.key)
+            if session.key not in exported and len(exported) < MAX_EXPORTED:
+                exported.add(session.key)
                 yield session
         offset += len(page.sessions)
         if len(page.sessions) < PAGE_SIZE or offset >= MAX_EXPORTED:

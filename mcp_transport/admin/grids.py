@@ -44,8 +44,8 @@ class Cell:
     def to_json(self) -> dict[str, Any]:
         """Return the cell for the page's script, without empty members."""
         members = {"text": self.text, "link": self.link, "badge": self.badge, "action": self.action}
-        found: dict[str, Any] = {name: value for name, value in members.items() if value}
-        return {**found, "number": True} if self.is_number else found
+        filled: dict[str, Any] = {name: value for name, value in members.items() if value}
+        return {**filled, "number": True} if self.is_number else filled
 
 
 @dataclass(slots=True, kw_only=True)

@@ -43,7 +43,7 @@ class ListQuery:
         """Read the query string of a request; ignore unknown and malformed values."""
         options = {name: str(value).replace("\0", "") for name, value in request.GET.items()}
         values = {name: options[name] for name in _EXACT if options.get(name)}
-        values |= {name: options[name] for name, known in _CHOICES.items() if options.get(name) in known}
+        values |= {name: options[name] for name, valid in _CHOICES.items() if options.get(name) in valid}
         order = options.get("o", "")
         return cls(
             text=options.get("q", ""),

@@ -84,7 +84,7 @@ def sidebar(list_query: ListQuery, facets: Facets, nodes: Iterable[NodeRecord]) 
 
 
 def _filter(list_query: ListQuery, name: str, title: Label, facets: Facets, labels: Mapping[str, str]) -> Filter:
-    counts: dict[str, int | None] = dict.fromkeys(_known_values(name, labels))
+    counts: dict[str, int | None] = dict.fromkeys(_offered_values(name, labels))
     counts |= dict(facets.get(name, ()))
     is_anonymous = name == "user" and ANONYMOUS in list_query.values
     chosen = "" if is_anonymous else list_query.values.get(name)
@@ -98,7 +98,7 @@ def _filter(list_query: ListQuery, name: str, title: Label, facets: Facets, labe
     return Filter(name, title, (everything, *choices), len(facets.get(name, ())) >= MAX_VALUES)
 
 
-def _known_values(name: str, labels: Mapping[str, str]) -> Iterable[str]:
+def _offered_values(name: str, labels: Mapping[str, str]) -> Iterable[str]:
     """Return the values that are offered even if no session has them."""
     return {"state": tuple(map(str, STATE_LABELS)), "age": tuple(AGES), "node": tuple(labels)}.get(name, ())
 

@@ -97,8 +97,8 @@ class SessionQuery:
     def values(self) -> dict[str, str]:
         """Return the criteria that must match exactly, by name; an anonymous session's user is empty."""
         names = ("user", "client", "protocol_version", "node")
-        found = {name: value for name in names if (value := getattr(self, name))}
-        return {**found, "user": ""} if self.anonymous else found
+        values = {name: value for name in names if (value := getattr(self, name))}
+        return {**values, "user": ""} if self.anonymous else values
 
     def matches(self, session: Session, now: float) -> bool:
         """Return whether a session matches at `now`."""

@@ -71,7 +71,7 @@ class Keys:
         """Return the key of the set of sessions that have a value; it has a digest, since clients choose values."""
         return f"{self.prefix}facet:{name}:{_digest_of(value)}"
 
-    def known_values(self, name: str) -> str:
+    def indexed_values(self, name: str) -> str:
         """Return the key of the values that sessions have had, the latest last, for the filter `name`."""
         return f"{self.prefix}values:{name}"
 

@@ -15,10 +15,10 @@ from mcp_transport.backends.redis.client import RedisClient
 from mcp_transport.backends.redis.index_sets import Facet, SetFacet, SortedSetFacet
 from mcp_transport.domain.session_query import ACTIVE_SECONDS, AGES, SessionQuery, State
 
-__all__ = ["FILTERS", "MAX_KNOWN_VALUES", "TextFacet", "count_facets", "known_values", "value_facet"]
+__all__ = ["FILTERS", "MAX_INDEXED_VALUES", "TextFacet", "count_facets", "indexed_values", "value_facet"]
 
 FILTERS: Final = ("user", "client", "protocol_version", "node")
-MAX_KNOWN_VALUES: Final = 1000
+MAX_INDEXED_VALUES: Final = 1000
 """How many values of a filter the index remembers, the latest ones."""
 
 # How many sessions that are not initialized are told apart by their last use.
@@ -31,10 +31,10 @@ def value_facet(client: RedisClient, name: str, value: str) -> SetFacet | Sorted
     return SortedSetFacet(key) if name == "node" else SetFacet(key)
 
 
-async def known_values(client: RedisClient, name: str) -> list[str]:
+async def indexed_values(client: RedisClient, name: str) -> list[str]:
     """Return the values that sessions have or had, the latest last. Raises: BackendError."""
-    found = await client.execute("ZRANGE", client.keys.known_values(name), 0, -1)
-    return [value.decode(errors="replace") for value in found]
+    values = await client.execute("ZRANGE", client.keys.indexed_values(name), 0, -1)
+    return [value.decode(errors="replace") for value in values]
 
 
 async def count_facets(client: RedisClient, busy: Iterable[bytes], now: int) -> Facets:
@@ -46,12 +46,12 @@ async def count_facets(client: RedisClient, busy: Iterable[bytes], now: int) -> 
 
 
 async def _values(client: RedisClient, name: str) -> tuple[tuple[str, int], ...]:
-    known = await known_values(client, name)
-    sizes = await asyncio.gather(*(value_facet(client, name, value).size(client) for value in known))
-    counted = list(zip(known, sizes, strict=True))
+    values = await indexed_values(client, name)
+    sizes = await asyncio.gather(*(value_facet(client, name, value).size(client) for value in values))
+    counted = list(zip(values, sizes, strict=True))
     if over := [value for value, size in counted if not size]:
         # A session that opens with one of them at this moment records it with the next session of the kind.
-        client.batcher.post("ZREM", client.keys.known_values(name), *over)
+        client.batcher.post("ZREM", client.keys.indexed_values(name), *over)
     return commonest([item for item in counted if item[1]], MAX_VALUES)
 
 
@@ -106,12 +106,12 @@ class TextFacet(Facet):
         bounds = first, first + b"\xff", "LIMIT", 0, limit + 1  # no UTF-8 contains the byte 0xff
         terms, users, clients = await asyncio.gather(
             client.execute("ZRANGEBYLEX", client.keys.search_terms, *bounds),
-            known_values(client, "user"),
-            known_values(client, "client"),
+            indexed_values(client, "user"),
+            indexed_values(client, "client"),
         )
         names = {"user": users, "client": clients}
-        found = [(name, value) for name, values in names.items() for value in values if query.finds(value, "")]
-        sets = [SetFacet(client.keys.facet(name, value)) for name, value in found]
+        matches = [(name, value) for name, values in names.items() for value in values if query.finds(value, "")]
+        sets = [SetFacet(client.keys.facet(name, value)) for name, value in matches]
         sizes = await asyncio.gather(*(item.size(client) for item in sets))
         by_prefix = list(dict.fromkeys(term.rpartition(b"\0")[2] for term in terms))
         # Most sessions that are found by a prefix are found by a name, too.
@@ -121,8 +121,8 @@ class TextFacet(Facet):
         return self._size
 
     async def members(self, client: RedisClient) -> list[bytes]:
-        found = await asyncio.gather(*(item.members(client) for item in self._sets))
-        return list(dict.fromkeys([*self._by_prefix, *(key for keys in found for key in keys)]))
+        members = await asyncio.gather(*(item.members(client) for item in self._sets))
+        return list(dict.fromkeys([*self._by_prefix, *(key for keys in members for key in keys)]))
 
     async def has(self, client: RedisClient, keys: Sequence[bytes]) -> Sequence[bool]:
         entries = await client.execute("HMGET", client.keys.index_entries, *keys)
