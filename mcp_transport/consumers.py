@@ -15,6 +15,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.utils import translation
 
 from mcp_transport.admin import live
+from mcp_transport.admin.dashboard_options import DashboardOptions
 from mcp_transport.exceptions import BackendError
 
 __all__ = ["DashboardConsumer", "LiveConsumer", "SessionConsumer"]
@@ -129,9 +130,15 @@ class DashboardConsumer(LiveConsumer):
 
     interval = 3.0  # nodes publish their metrics three times per lease
 
+    _options: DashboardOptions
+
+    async def begin(self, user: Any) -> None:
+        """Show what the page shows, and what its user may do."""
+        self._options = await sync_to_async(DashboardOptions.of)(user, self.query)
+
     async def update(self) -> dict[str, Any]:
         """Return the update of the dashboard."""
-        return await live.dashboard_update()
+        return await live.dashboard_update(self._options)
 
 
 def _cursor_of(message: str) -> str:

@@ -28,7 +28,10 @@ class Session(models.Model):
         managed = False
         base_manager_name = "objects"
         default_permissions = ("view", "change", "delete")
-        permissions = (("view_mcp_payloads", _("Can view MCP payloads")),)
+        permissions = (
+            ("view_mcp_payloads", _("Can view MCP payloads")),
+            ("drain_mcp_nodes", _("Can drain MCP nodes")),
+        )
         verbose_name = _("MCP session")
         verbose_name_plural = _("MCP sessions")
 

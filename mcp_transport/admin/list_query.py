@@ -4,38 +4,28 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.http import HttpRequest
-from django.utils.translation import gettext_lazy as _
 
-from mcp_transport.admin.tables import LIST_COLUMNS
-from mcp_transport.backends.records import NodeRecord, Page
-from mcp_transport.domain.session_query import ORDERS, SessionQuery, client_of
-from mcp_transport.operators.representation.sessions import STATE_LABELS
+from mcp_transport.admin.tables import LIST_COLUMNS, NUMERIC
+from mcp_transport.domain.metrics import TrafficSummary
+from mcp_transport.domain.session_query import AGES, ORDERS, SessionQuery, State
 
-__all__ = ["PAGE_SIZE", "ListQuery", "columns", "filters"]
+__all__ = ["ANONYMOUS", "FAILED", "PAGE_SIZE", "ListQuery", "columns"]
 
 PAGE_SIZE: Final = 100
 
-_DAY_SECONDS: Final = 24 * 3600
-# By the value of the filter: the field of `SessionQuery` that it sets, seconds before now, and a label.
-_AGES: Final = {
-    "hour": ("created_after", 3600, _("opened within the last hour")),
-    "day": ("created_after", _DAY_SECONDS, _("opened within the last day")),
-    "over-day": ("created_before", _DAY_SECONDS, _("more than a day ago")),
-    "over-week": ("created_before", 7 * _DAY_SECONDS, _("more than a week ago")),
-}
+ANONYMOUS: Final = "user__isempty"
+"""The filter for sessions without a user, named as Django's `EmptyFieldListFilter` names it."""
+FAILED: Final = "failed"
+"""The filter for sessions with recent failed calls of an operation."""
 
 _DEFAULT_ORDER: Final = "-last_seen"
-_CHOICES: Final[dict[str, tuple[Any, dict[str, Any]]]] = {
-    "state": (_("state"), {state.value: label for state, label in STATE_LABELS.items()}),
-    "age": (_("age"), {name: label for name, (_bound, _seconds, label) in _AGES.items()}),
-}
-_EXACT: Final = {"user": _("user"), "client": _("client"), "protocol_version": _("protocol"), "node": _("node")}
+_CHOICES: Final[dict[str, tuple[str, ...]]] = {"state": tuple(State), "age": tuple(AGES), ANONYMOUS: ("1",)}
+_EXACT: Final = ("user", "client", "protocol_version", "node", FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +43,7 @@ class ListQuery:
         """Read the query string of a request; ignore unknown and malformed values."""
         options = {name: str(value).replace("\0", "") for name, value in request.GET.items()}
         values = {name: options[name] for name in _EXACT if options.get(name)}
-        values |= {name: options[name] for name, (_label, labels) in _CHOICES.items() if options.get(name) in labels}
+        values |= {name: options[name] for name, valid in _CHOICES.items() if options.get(name) in valid}
         order = options.get("o", "")
         return cls(
             text=options.get("q", ""),
@@ -62,14 +52,23 @@ class ListQuery:
             offset=int(options["offset"]) if re.fullmatch(r"[0-9]{1,9}", options.get("offset", "")) else 0,
         )
 
-    @property
-    def query(self) -> SessionQuery:
-        """Return the query for the backend, as of now."""
+    def query(self, traffic: TrafficSummary | None = None) -> SessionQuery:
+        """Return the query for the backend, as of now; `traffic` has the failed calls to filter by."""
         criteria: dict[str, Any] = dict(self.values)
         if age := criteria.pop("age", None):
-            bound, seconds, _label = _AGES[age]
+            bound, seconds = AGES[age]
             criteria[bound] = time.time() - seconds
+        if criteria.pop(ANONYMOUS, None):
+            criteria["anonymous"] = True
+        if operation := criteria.pop(FAILED, None):
+            failures = traffic.failures if traffic is not None else ()
+            criteria["keys"] = frozenset(failure.key for failure in failures if failure.operation == operation)
         return SessionQuery(text=self.text, **criteria)
+
+    @property
+    def needs_traffic(self) -> bool:
+        """Return whether `query` needs the failed calls."""
+        return FAILED in self.values
 
     @property
     def is_filtered(self) -> bool:
@@ -82,10 +81,20 @@ class ListQuery:
         return "" if self.order == _DEFAULT_ORDER else self.order
 
     @property
+    def options(self) -> dict[str, str]:
+        """Return the parameters of the URL, without the page."""
+        options = {"q": self.text, **self.values, "o": self.explicit_order}
+        return {name: value for name, value in options.items() if value}
+
+    @property
     def link(self) -> str:
         """Return the query string of this page."""
-        options = {"q": self.text, **self.values, "o": self.explicit_order, "offset": str(self.offset or "")}
-        return "?" + urlencode({name: value for name, value in options.items() if value})
+        return "?" + urlencode({**self.options, **({"offset": str(self.offset)} if self.offset else {})})
+
+    @property
+    def export_link(self) -> str:
+        """Return the query string of an export of the list, without the format's parameter."""
+        return "?" + urlencode(self.options)
 
     @property
     def unfiltered_link(self) -> str:
@@ -100,6 +109,16 @@ class ListQuery:
         """Return the first page of the same list in another order."""
         return replace(self, order=order, offset=0)
 
+    def having(self, name: str, value: str) -> ListQuery:
+        """Return the first page of the list with a filter set or, with an empty value, removed."""
+        names = {name, ANONYMOUS, "user"} if name in ("user", ANONYMOUS) else {name}
+        values = {other: chosen for other, chosen in self.values.items() if other not in names}
+        return replace(self, values={**values, name: value} if value else values, offset=0)
+
+    def having_user(self, user: str) -> ListQuery:
+        """Return the list of a user's sessions or, with an empty name, of anonymous ones."""
+        return self.having("user", user) if user else self.having(ANONYMOUS, "1")
+
 
 def columns(list_query: ListQuery) -> list[dict[str, Any]]:
     """Return the column heads, with links that order by a column, descending at first."""
@@ -107,29 +126,9 @@ def columns(list_query: ListQuery) -> list[dict[str, Any]]:
 
 
 def _head(list_query: ListQuery, name: str, label: Any) -> dict[str, Any]:
+    head = {"name": name, "label": label, "sorted": "", "link": "", "is_number": name in NUMERIC}
     if name not in ORDERS:
-        return {"name": name, "label": label, "sorted": "", "link": ""}
+        return head
     directions = {f"-{name}": "descending", name: "ascending"}
     opposite = name if list_query.order == f"-{name}" else f"-{name}"
-    direction = directions.get(list_query.order, "")
-    return {"name": name, "label": label, "sorted": direction, "link": list_query.by(opposite).link}
-
-
-def filters(list_query: ListQuery, page: Page, nodes: Iterable[NodeRecord]) -> list[dict[str, Any]]:
-    """Return each filter with its options and the chosen one."""
-    values: dict[str, set[str]] = {
-        "user": {session.user for session in page.sessions},
-        "client": {client_of(session) for session in page.sessions},
-        "protocol_version": {session.protocol_version for session in page.sessions},
-        "node": {session.node for session in page.sessions} | {node.name for node in nodes},
-    }
-    chosen = list_query.values
-    exact = [
-        (name, label, {value: value for value in sorted({*values[name], chosen.get(name, "")} - {""})})
-        for name, label in _EXACT.items()
-    ]
-    choices = [(name, label, labels) for name, (label, labels) in _CHOICES.items()]
-    return [
-        {"name": name, "label": label, "chosen": chosen.get(name, ""), "values": list(labels.items())}
-        for name, label, labels in (*choices, *exact)
-    ]
+    return {**head, "sorted": directions.get(list_query.order, ""), "link": list_query.by(opposite).link}

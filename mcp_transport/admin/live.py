@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from django.core import signing
 
-from mcp_transport.admin.dashboard import Dashboard
+from mcp_transport.admin.dashboard import Dashboard, to_json
+from mcp_transport.admin.dashboard_options import DashboardOptions, may_drain
 from mcp_transport.admin.tables import MessageRow, message_row, session_tables
 from mcp_transport.domain.session import short_id
 from mcp_transport.domain.stream_messages import StreamMessage
@@ -17,7 +18,15 @@ from mcp_transport.operators import service
 from mcp_transport.operators.records import SessionDetail
 from mcp_transport.operators.representation.fields import Table
 
-__all__ = ["MessageFollower", "dashboard", "dashboard_update", "may_see_payloads", "may_view", "session_update"]
+__all__ = [
+    "MessageFollower",
+    "dashboard",
+    "dashboard_update",
+    "may_drain",
+    "may_see_payloads",
+    "may_view",
+    "session_update",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -100,19 +109,24 @@ async def session_update(follower: MessageFollower) -> dict[str, Any]:
     }
 
 
-async def dashboard() -> Dashboard:
+async def dashboard(options: DashboardOptions) -> Dashboard:
     """Read the data of the dashboard. Raises: BackendError."""
     try:
         overview = await service.overview()
     except NotImplementedError:
         overview = None
-    return Dashboard(overview=overview, traffic=await service.traffic(), nodes=await service.nodes())
+    traffic, nodes = await service.traffic(), await service.nodes()
+    return Dashboard(overview=overview, traffic=traffic, nodes=nodes, options=options)
 
 
-async def dashboard_update() -> dict[str, Any]:
+async def dashboard_update(options: DashboardOptions) -> dict[str, Any]:
     """Return the update of the dashboard. Raises: BackendError."""
-    content = await dashboard()
-    return {"tables": _rows(content.tables()), "points": content.points()}
+    content = await dashboard(options)
+    return {
+        "tables": _rows((content.breakers(),)),
+        "grids": to_json(content.grids()),
+        "points": content.points(),
+    }
 
 
 def _rows(tables: tuple[Table, ...]) -> dict[str, list[list[str]]]:

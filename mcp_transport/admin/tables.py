@@ -1,4 +1,4 @@
-"""The rows of the session list, the tables of a session's page, and the lines of its messages, all as text."""
+"""The columns of the session list, the tables of a session's page, and the lines of its messages, all as text."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any, Final
 
 from django.utils.translation import gettext as _
 
-from mcp_transport.domain.session import Session, short_id
-from mcp_transport.domain.session_query import client_of
 from mcp_transport.domain.stream_messages import StreamMessage
 from mcp_transport.operators.records import SessionDetail
 from mcp_transport.operators.representation.fields import Table, pick
-from mcp_transport.operators.representation.formats import local_datetime, local_time, request_id_text, size
-from mcp_transport.operators.representation.kinds import TIME
+from mcp_transport.operators.representation.formats import local_time, request_id_text, size
+from mcp_transport.operators.representation.kinds import COUNT
 from mcp_transport.operators.representation.sessions import PAYLOAD, SESSION, activity_tables, detail_table
 from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
 
-__all__ = ["LIST_COLUMNS", "MessageRow", "message_row", "parse_request_id", "session_row", "session_tables"]
+__all__ = ["LIST_COLUMNS", "NUMERIC", "MessageRow", "message_row", "parse_request_id", "session_tables"]
 
 LIST_COLUMNS: Final = pick(
     SESSION,
-    *("id", "client", "protocol", "user", "node", "created", "last_seen", "requests", "errors"),
-    *("streams", "calls", "state"),
+    *("id", "state", "client", "user", "last_seen", "requests", "errors", "calls", "streams"),
+    *("node", "created", "protocol"),
 )
+NUMERIC: Final = frozenset(column.name for column in LIST_COLUMNS if column.kind is COUNT)
+"""The names of the columns of numbers."""
 
 _MAX_PAYLOAD_CHARACTERS: Final = 10_000
 
@@ -43,26 +43,6 @@ class MessageRow:
         """Return the row as JSON for the page's script."""
         row = {"stream": self.stream, "number": self.number, "texts": self.texts}
         return row if self.payload is None else {**row, "payload": self.payload}
-
-
-def session_row(session: Session) -> dict[str, Any]:
-    """Return a row of the list, and what the confirmation page shows."""
-    cells = [
-        {
-            "name": column.name,
-            "text": column.text(session),
-            "moment": local_datetime(column.read(session)) if column.kind is TIME else None,
-        }
-        for column in LIST_COLUMNS
-    ]
-    return {
-        "id": short_id(session.key),
-        "key": session.key,
-        "client": client_of(session),
-        "user": session.user,
-        "calls": session.calls,
-        "cells": cells,
-    }
 
 
 def session_tables(detail: SessionDetail) -> tuple[Table, ...]:

@@ -21,7 +21,7 @@ from django.core.cache import BaseCache, caches
 
 from mcp_transport.backends.contracts import SessionIndex
 from mcp_transport.backends.local import Change, LocalBackend
-from mcp_transport.backends.records import Overview, Page
+from mcp_transport.backends.records import Facets, Overview, Page
 from mcp_transport.backends.subscriptions import changed_uris
 from mcp_transport.connections import end_connections
 from mcp_transport.domain.policy import Policy
@@ -116,6 +116,10 @@ class CacheBackend(LocalBackend, SessionIndex):
         self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"
     ) -> Page:
         return self.page_of(await self._live_sessions(), offset, limit, query, order)
+
+    async def page_and_facets(self, offset: int, limit: int, query: SessionQuery, order: str) -> tuple[Page, Facets]:
+        live = await self._live_sessions()
+        return self.page_of(live, offset, limit, query, order), self.facets_of(live)
 
     async def overview(self) -> Overview:
         return self.summarize(await self._live_sessions())

@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from mcp_transport.backends.records import NodeRecord, Overview, Page, SessionCounts, StreamRecord
+from mcp_transport.backends.former_names import Contract
+from mcp_transport.backends.records import Facets, NodeRecord, Overview, Page, SessionCounts, StreamRecord
 from mcp_transport.backends.results import Appended, Attached, Claimed, Closing, Emitted, Entered, Event
 from mcp_transport.domain.history import Ending, HistoryEntry
 from mcp_transport.domain.metrics import ProcessMetrics
@@ -55,28 +56,8 @@ NO_ENDINGS: Final[Mapping[RequestId, Ending]] = MappingProxyType({})
 Measure = Callable[[], ProcessMetrics]
 """Returns the metrics of this process."""
 
-# Former names of methods: a class that overrides one would run without its override.
-_FORMER_NAMES: Final = {
-    "is_in_doubt": "lease_may_be_lost",
-    "watch": "journal_at_once",
-    "settled": "flush",
-    "retire": "announce_drain",
-    "numbers": "metrics",
-    "sessions": "page",
-    "streams": "stream_records",
-}
 
-
-class _Contract:
-    """Refuses methods with a former name."""
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        for former in _FORMER_NAMES.keys() & vars(cls).keys():
-            raise TypeError(f"{cls.__qualname__}.{former}() must be renamed to {_FORMER_NAMES[former]}()")
-
-
-class SessionStore(_Contract, ABC):
+class SessionStore(Contract, ABC):
     """Stores the records of sessions, their requests in flight, and the state that tools keep in them."""
 
     shares_sessions: bool = False
@@ -187,7 +168,7 @@ class SessionStore(_Contract, ABC):
         """Store one value or, with None, delete it; return whether the name existed before."""
 
 
-class StreamLog(_Contract, ABC):
+class StreamLog(Contract, ABC):
     """Stores the events of a session's streams, and which node writes and holds each of them."""
 
     shares_streams: bool = False
@@ -263,7 +244,7 @@ class StreamLog(_Contract, ABC):
         return ()
 
 
-class NodeBus(_Contract, ABC):
+class NodeBus(Contract, ABC):
     """Knows the live nodes, and carries messages between them."""
 
     @abstractmethod
@@ -332,7 +313,7 @@ class NodeBus(_Contract, ABC):
         """Return the number of the newest broadcast, or an empty string if there is none."""
 
 
-class SessionIndex(_Contract, ABC):
+class SessionIndex(Contract, ABC):
     """Lists sessions for operators; a backend may have none."""
 
     @abstractmethod
@@ -344,3 +325,7 @@ class SessionIndex(_Contract, ABC):
     @abstractmethod
     async def overview(self) -> Overview:
         """Summarize all live sessions."""
+
+    async def page_and_facets(self, offset: int, limit: int, query: SessionQuery, order: str) -> tuple[Page, Facets]:
+        """Return a page, and what all live sessions can be filtered by: by default, the commonest values."""
+        return await self.page(offset, limit, query, order), (await self.overview()).values

@@ -12,7 +12,7 @@ from typing import Any
 from mcp_transport.backends import listing
 from mcp_transport.backends.contracts import CANCEL_KEEP_SECONDS, MAX_CANCELS, NO_ENDINGS, SessionStore, StreamLog
 from mcp_transport.backends.local_bus import LocalNodeBus
-from mcp_transport.backends.records import Overview, Page, SessionCounts, StreamRecord
+from mcp_transport.backends.records import Facets, Overview, Page, SessionCounts, StreamRecord
 from mcp_transport.backends.results import (
     Appended,
     Attached,
@@ -89,6 +89,10 @@ class LocalBackend(LocalNodeBus, SessionStore, StreamLog):
     def page_of(self, live: Iterable[Session], offset: int, limit: int, query: SessionQuery, order: str) -> Page:
         """Return a page of the live sessions."""
         return listing.page_of(map(self._with_counts, live), self._now(), offset, limit, query, order)
+
+    def facets_of(self, live: Iterable[Session]) -> Facets:
+        """Count what the live sessions can be filtered by."""
+        return listing.facets_of(map(self._with_counts, live), self._now())
 
     def summarize(self, live: Sequence[Session]) -> Overview:
         """Summarize the live sessions."""

@@ -8,7 +8,7 @@ from itertools import islice
 
 from mcp_transport.backends.contracts import SessionIndex
 from mcp_transport.backends.local import Change, LocalBackend
-from mcp_transport.backends.records import Overview, Page, SessionCounts
+from mcp_transport.backends.records import Facets, Overview, Page, SessionCounts
 from mcp_transport.backends.results import NoRoom
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import Session
@@ -82,6 +82,10 @@ class MemoryBackend(LocalBackend, SessionIndex):
         self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"
     ) -> Page:
         return self.page_of(await self._live_sessions(), offset, limit, query, order)
+
+    async def page_and_facets(self, offset: int, limit: int, query: SessionQuery, order: str) -> tuple[Page, Facets]:
+        page = await self.page(offset, limit, query, order)
+        return page, self.facets_of(await self._live_sessions())
 
     async def overview(self) -> Overview:
         return self.summarize(await self._live_sessions())

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from mcp_transport.domain.metrics import Load
 from mcp_transport.domain.session import Session
 
-__all__ = ["NodeRecord", "Overview", "Page", "SessionCounts", "StreamRecord"]
+__all__ = ["Facets", "NodeRecord", "Overview", "Page", "SessionCounts", "StreamRecord"]
+
+
+Facets = Mapping[str, tuple[tuple[str, int], ...]]
+"""For a filter, its values with the number of all live sessions that have each, the commonest first.
+
+The filters: `user` (empty: anonymous), `client`, `protocol_version` and `node`; and `state` and `age`, if the backend
+can count these.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +76,8 @@ class Overview:
     """A summary of all sessions; durations are seconds from a session's creation to its last use."""
 
     total: int = 0
-    values: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
-    """For `client`, `user`, `protocol_version` and `node`: the commonest values, and how many sessions have each."""
+    values: Facets = field(default_factory=dict)
+    """The commonest values of `client`, `user`, `protocol_version` and `node`."""
     opened: int = 0
     """Live sessions that were created within the last minute."""
     mean_duration: float = 0.0

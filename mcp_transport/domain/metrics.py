@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mcp_transport.domain.circuit_breaker import BreakerRecord, merge_records
+from mcp_transport.domain.histogram import Histogram, parse_count
+from mcp_transport.domain.traffic_history import RANGES, FailedCall, Sample, latest_failures
 
 __all__ = [
     "INTERVAL_SECONDS",
@@ -31,81 +33,6 @@ MAX_INTERVALS: Final = 60
 MAX_OPERATIONS: Final = 100
 """How many operations have a histogram of their own; all further ones share one."""
 _OTHER: Final = "other"
-
-# Buckets grow by 20 %, starting at 0.1 ms, so a percentile is accurate to a tenth.
-_LOG_GROWTH: Final = math.log(1.2)
-_MIN_SECONDS: Final = 0.0001
-
-# Limits on counts that another process sent; the last bucket stands for centuries.
-_MAX_BUCKET: Final = 200
-_MAX_TOTAL_SECONDS: Final = 1e15
-
-
-def _count(value: Any) -> int:
-    """Return a count from JSON. Raises: ValueError."""
-    if not isinstance(value, int) or value < 0:
-        raise ValueError("not a count")
-    return value
-
-
-@dataclass(slots=True)
-class Histogram:
-    """The number of calls, of failures, their total duration, and the distribution of durations."""
-
-    calls: int = 0
-    errors: int = 0
-    seconds: float = 0.0
-    buckets: Counter[int] = field(default_factory=Counter)
-
-    def add(self, seconds: float, *, failed: bool = False) -> None:
-        """Count one call."""
-        self.calls += 1
-        self.errors += failed
-        self.seconds += seconds
-        self.buckets[math.ceil(math.log(seconds / _MIN_SECONDS) / _LOG_GROWTH) if seconds > _MIN_SECONDS else 0] += 1
-
-    def merge(self, other: Histogram) -> None:
-        """Add the counts of another histogram."""
-        self.calls += other.calls
-        self.errors += other.errors
-        self.seconds += other.seconds
-        self.buckets.update(other.buckets)
-
-    def subtract(self, other: Histogram) -> None:
-        """Remove the counts of another histogram that was merged into this one."""
-        self.calls -= other.calls
-        self.errors -= other.errors
-        self.seconds = max(0.0, self.seconds - other.seconds)
-        self.buckets.subtract(other.buckets)
-        for bucket in [bucket for bucket, count in self.buckets.items() if count <= 0]:
-            del self.buckets[bucket]
-
-    def percentile(self, share: float) -> float:
-        """Return the seconds within which `share` of the calls ended; 0 when there were none."""
-        rank, count = share * self.calls, 0
-        for bucket in sorted(self.buckets):
-            count += self.buckets[bucket]
-            if count >= rank:
-                return _MIN_SECONDS * math.exp(bucket * _LOG_GROWTH)
-        return 0.0
-
-    def count_within(self, seconds: float) -> int:
-        """Return how many calls took at most `seconds`; each bucket counts by its midpoint."""
-        last = math.log(seconds / _MIN_SECONDS) / _LOG_GROWTH + 0.5
-        return sum(count for bucket, count in self.buckets.items() if bucket <= last)
-
-    def to_json(self) -> list[Any]:
-        """Convert to JSON values."""
-        return [self.calls, self.errors, round(self.seconds, 6), [list(item) for item in self.buckets.items()]]
-
-    @classmethod
-    def from_json(cls, value: Sequence[Any]) -> Histogram:
-        """Parse the value of `to_json`. Raises: ValueError, TypeError for anything else."""
-        calls, errors, seconds, buckets, *_ = value
-        counts = Counter({_count(bucket): _count(count) for bucket, count in buckets})
-        if not 0 <= seconds <= _MAX_TOTAL_SECONDS or max(counts, default=0) > _MAX_BUCKET:
-            raise ValueError("not a duration")
-        return cls(_count(calls), _count(errors), seconds, counts)
 
 
 @dataclass(slots=True)
@@ -201,7 +128,7 @@ class Load:
     @classmethod
     def from_json(cls, value: Sequence[Any]) -> Load:
         """Parse the value of `to_json`. Raises: ValueError, TypeError for anything else."""
-        running, waiting, threads, lost_threads, *_ = map(_count, value)
+        running, waiting, threads, lost_threads, *_ = map(parse_count, value)
         return cls(running=running, waiting=waiting, threads=threads, lost_threads=lost_threads)
 
 
@@ -228,6 +155,10 @@ class ProcessMetrics:
     """At the moment."""
     breakers: tuple[BreakerRecord, ...] = ()
     """Circuit breakers that are not closed at the moment."""
+    history: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)
+    """By the name of a range in `RANGES`: its samples, oldest first."""
+    failures: tuple[FailedCall, ...] = ()
+    """The latest failed calls in sessions."""
 
     def to_json(self) -> dict[str, Any]:
         """Convert to JSON values."""
@@ -242,23 +173,33 @@ class ProcessMetrics:
             "waits": self.waits.to_json(),
             "load": self.load.to_json(),
             "breakers": [record.to_json() for record in self.breakers],
+            "history": {name: [item.to_json() for item in samples] for name, samples in self.history.items()},
+            "failures": [item.to_json() for item in self.failures],
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ProcessMetrics:
         """Parse the value of `to_json`. Raises: ValueError, TypeError, LookupError for anything else."""
         return cls(
-            intervals=tuple(Interval(Histogram.from_json(item[0]), _count(item[1])) for item in value["intervals"]),
+            intervals=tuple(
+                Interval(Histogram.from_json(item[0]), parse_count(item[1])) for item in value["intervals"]
+            ),
             operations={str(name): Histogram.from_json(item) for name, item in value["operations"].items()},
-            versions={str(name): _count(count) for name, count in value["versions"].items()},
-            refused={str(name): _count(count) for name, count in value["refused"].items()},
-            opened=_count(value["opened"]),
+            versions={str(name): parse_count(count) for name, count in value["versions"].items()},
+            refused={str(name): parse_count(count) for name, count in value["refused"].items()},
+            opened=parse_count(value["opened"]),
             # These are absent in the metrics of the previous release.
-            coalesced=_count(value.get("coalesced", 0)),
-            batches={str(name): _count(count) for name, count in value.get("batches", {}).items()},
+            coalesced=parse_count(value.get("coalesced", 0)),
+            batches={str(name): parse_count(count) for name, count in value.get("batches", {}).items()},
             waits=Histogram.from_json(value["waits"]) if "waits" in value else Histogram(),
             load=Load.from_json(value.get("load", (0, 0, 0, 0))),
             breakers=tuple(BreakerRecord.from_json(item) for item in value.get("breakers", ())),
+            history={
+                name: tuple(Sample.from_json(item) for item in samples)
+                for name, samples in value.get("history", {}).items()
+                if name in RANGES
+            },
+            failures=tuple(FailedCall.from_json(item) for item in value.get("failures", ())),
         )
 
 
@@ -300,6 +241,10 @@ class TrafficSummary:
     """Those that are not closed at the moment, by tool."""
     points: tuple[Point, ...] = ()
     """Oldest first."""
+    history: Mapping[str, tuple[Point, ...]] = field(default_factory=dict)
+    """Points of longer ranges, by their name in `RANGES`; of several processes, the highest p95."""
+    failures: tuple[FailedCall, ...] = ()
+    """The latest failed calls in sessions, newest first, each operation once per session."""
 
     def rate(self, count: float) -> float:
         """Return `count` per second."""
@@ -328,7 +273,23 @@ def aggregate(processes: Iterable[ProcessMetrics]) -> TrafficSummary:
         load=sum((item.load for item in metrics), Load()),
         breakers=merge_records(record for item in metrics for record in item.breakers),
         points=tuple(_points(metrics)),
+        history={name: tuple(_history_points(name, metrics)) for name in RANGES},
+        failures=latest_failures(failure for item in metrics for failure in item.failures),
     )
+
+
+def _history_points(name: str, metrics: Sequence[ProcessMetrics]) -> Iterator[Point]:
+    """Merge the samples of all processes that are equally old."""
+    seconds, series = RANGES[name].seconds, [item.history.get(name, ()) for item in metrics]
+    for age in range(max(map(len, series), default=0), 0, -1):
+        samples = [samples[-age] for samples in series if len(samples) >= age]
+        yield Point(
+            age=seconds * (age - 1),
+            calls=sum(item.calls for item in samples) / seconds,
+            errors=sum(item.errors for item in samples) / seconds,
+            p95=max(item.p95 for item in samples),
+            streams=sum(item.streams for item in samples),
+        )
 
 
 def _points(metrics: Sequence[ProcessMetrics]) -> Iterator[Point]:

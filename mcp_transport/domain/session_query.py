@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from mcp_transport.domain.session import Session
 
-__all__ = ["ACTIVE_SECONDS", "EVERYTHING", "ORDERS", "SessionQuery", "State", "client_of", "search_terms", "state_of"]
+__all__ = [
+    "ACTIVE_SECONDS",
+    "AGES",
+    "EVERYTHING",
+    "ORDERS",
+    "SessionQuery",
+    "State",
+    "client_of",
+    "exact_values",
+    "search_terms",
+    "state_of",
+]
 
 MAX_TERM: Final = 100
 """Characters of a search term that are compared."""
@@ -19,6 +30,16 @@ ACTIVE_SECONDS: Final = 60.0
 
 ORDERS: Final = ("last_seen", "created", "requests", "errors")
 """The keys that sessions can be ordered by; a "-" prefix means descending."""
+
+_DAY_SECONDS: Final = 24 * 3600.0
+
+AGES: Final[Mapping[str, tuple[str, float]]] = {
+    "hour": ("created_after", 3600.0),
+    "day": ("created_after", _DAY_SECONDS),
+    "over-day": ("created_before", _DAY_SECONDS),
+    "over-week": ("created_before", 7 * _DAY_SECONDS),
+}
+"""Ages that operators filter by: the field of `SessionQuery` that each sets, and the seconds before now."""
 
 
 class State(StrEnum):
@@ -47,8 +68,10 @@ class SessionQuery:
     """The criteria that sessions must match; empty ones are ignored."""
 
     text: str = ""
-    """A case-insensitive prefix of the user's name, the client's name, the address or the short id."""
+    """Case-insensitive: a part of the user's or the client's name, or a prefix of the address or the short id."""
     user: str = ""
+    anonymous: bool = False
+    """Only sessions without a user."""
     client: str = ""
     """The client's name and version, as `client_of` writes them."""
     protocol_version: str = ""
@@ -59,9 +82,11 @@ class SessionQuery:
     created_after: float = 0.0
     """Seconds since the epoch."""
     created_before: float = 0.0
+    keys: frozenset[str] | None = None
+    """Only these sessions; None for all."""
 
     def __bool__(self) -> bool:
-        return any(getattr(self, field.name) for field in fields(self))
+        return self != EVERYTHING
 
     @property
     def term(self) -> str:
@@ -70,9 +95,10 @@ class SessionQuery:
 
     @property
     def values(self) -> dict[str, str]:
-        """Return the criteria that must match exactly, by name."""
+        """Return the criteria that must match exactly, by name; an anonymous session's user is empty."""
         names = ("user", "client", "protocol_version", "node")
-        return {name: value for name in names if (value := getattr(self, name))}
+        values = {name: value for name in names if (value := getattr(self, name))}
+        return {**values, "user": ""} if self.anonymous else values
 
     def matches(self, session: Session, now: float) -> bool:
         """Return whether a session matches at `now`."""
@@ -80,14 +106,19 @@ class SessionQuery:
             return False
         if not self.created_after <= session.created <= (self.created_before or session.created):
             return False
-        actual = {
-            "user": session.user,
-            "client": client_of(session),
-            "protocol_version": session.protocol_version,
-            "node": session.node,
-        }
+        if self.keys is not None and session.key not in self.keys:
+            return False
+        actual = exact_values(session)
         is_exact = all(actual[name] == value for name, value in self.values.items())
-        return is_exact and (not self.term or any(term.startswith(self.term) for term in search_terms(session)))
+        return is_exact and self.finds(actual["user"], actual["client"], *search_terms(session))
+
+    def finds(self, user: str, client: str, *terms: str) -> bool:
+        """Return whether the text is a part of one of the names, or a prefix of one of the `search_terms`."""
+        term = self.term
+        if not term:
+            return True
+        is_part = any(term in _normalize(name) for name in (user, client))
+        return is_part or any(text.startswith(term) for text in terms)
 
 
 EVERYTHING = SessionQuery()
@@ -97,6 +128,16 @@ def client_of(session: Session) -> str:
     """Return the name and version that a client reported, as one text."""
     info = [session.client_info.get(member) for member in ("name", "version")]
     return " ".join(text for text in info if isinstance(text, str) and text)[:MAX_TERM]
+
+
+def exact_values(session: Session) -> dict[str, str]:
+    """Return the values of a session that filters compare, by the name of the filter."""
+    return {
+        "user": session.user,
+        "client": client_of(session),
+        "protocol_version": session.protocol_version,
+        "node": session.node,
+    }
 
 
 def search_terms(session: Session) -> Iterator[str]:

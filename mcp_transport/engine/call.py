@@ -164,7 +164,7 @@ class Call:
         seconds = max(0.0, now - self._started_at)
         if self.request.method != "subscriptions/listen":  # whose duration is up to the client
             operation = self._operation()
-            self._context.call_metrics.record_call(operation, self._version, now, seconds, self.ending)
+            self._context.call_metrics.record_call(operation, self._version, now, seconds, self.ending, self._key)
             if is_measured():
                 durations, http = self._context.kernel.durations, self._sent.http_version
                 durations.record(operation, self._version, seconds, self.outcome, http)

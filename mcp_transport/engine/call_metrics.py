@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +19,7 @@ from mcp_transport.domain.metrics import (
     ProcessMetrics,
 )
 from mcp_transport.domain.tool_durations import ToolDurations
+from mcp_transport.domain.traffic_history import MAX_FAILURE_AGE, MAX_FAILURES, RANGES, FailedCall, Series
 from mcp_transport.engine.clock import Clock
 
 __all__ = ["CallMetrics"]
@@ -42,14 +43,19 @@ class CallMetrics:
         self._slot = int(self._now() // INTERVAL_SECONDS)
         self._current, self._recent, self._past = Counters(), Counters(), Counters()
         self._intervals: deque[tuple[Counters, Interval]] = deque()
+        self._history = {name: Series(extent) for name, extent in RANGES.items()}
+        # By operation and session, when the latest call failed; the oldest first.
+        self._failures: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._streams = 0
-        self._pending: deque[tuple[str, str, float, float, Ending]] = deque()
+        self._pending: deque[tuple[str, str, float, float, Ending, str]] = deque()
         # By operation, version and whether they succeeded: each call is added to one histogram alone.
         self._kinds: dict[tuple[str, str, bool], Histogram] = {}
 
-    def record_call(self, operation: str, version: str, when: float, seconds: float, ending: Ending) -> None:
-        """Count a call of a protocol revision `version` that ended at `when` after `seconds`."""
-        self._pending.append((operation, version, when, seconds, ending))
+    def record_call(
+        self, operation: str, version: str, when: float, seconds: float, ending: Ending, session: str = ""
+    ) -> None:
+        """Count a call of a revision `version` that ended at `when` after `seconds`, in a `session` or none."""
+        self._pending.append((operation, version, when, seconds, ending, session))
         if len(self._pending) >= _BATCH_CALLS:
             with self._lock:
                 self._count_pending()
@@ -84,6 +90,7 @@ class CallMetrics:
         with self._lock:
             self._streams = streams
             self._count_pending()
+            now, closed = self._now(), self._slot * INTERVAL_SECONDS
             return ProcessMetrics(
                 intervals=tuple(interval for _, interval in self._intervals),
                 operations=self._recent.top_operations(),
@@ -94,6 +101,12 @@ class CallMetrics:
                 batches=dict(self._recent.batches),
                 waits=Histogram.from_json(self._recent.waits.to_json()),
                 load=load or Load(),
+                history={name: series.samples(closed) for name, series in self._history.items()},
+                failures=tuple(
+                    FailedCall(operation, key, max(0.0, now - when))
+                    for (operation, key), when in self._failures.items()
+                    if now - when <= MAX_FAILURE_AGE
+                ),
             )
 
     def since_start(self) -> Counters:
@@ -115,7 +128,7 @@ class CallMetrics:
     def _count_pending(self) -> Counters:
         """Count the pending calls, and return the counts of the current interval."""
         while self._pending:
-            operation, version, when, seconds, ending = self._pending.popleft()
+            operation, version, when, seconds, ending, session = self._pending.popleft()
             self._counts_at(int(when // INTERVAL_SECONDS))
             kind = operation, version, ending is Ending.OK
             histogram = self._kinds.get(kind)
@@ -124,7 +137,16 @@ class CallMetrics:
                     self._add_kinds()
                 histogram = self._kinds[kind] = Histogram()
             histogram.add(seconds, failed=ending.is_error)
+            if session and ending.is_error:
+                self._record_failure(operation, session, when)
         return self._counts_at(int(self._now() // INTERVAL_SECONDS))
+
+    def _record_failure(self, operation: str, session: str, when: float) -> None:
+        """Remember that a call in a session has failed."""
+        self._failures[operation, session] = when
+        self._failures.move_to_end((operation, session))
+        if len(self._failures) > MAX_FAILURES:
+            self._failures.popitem(last=False)
 
     def _add_kinds(self) -> None:
         """Add the calls of the current interval to the histograms that are read."""
@@ -149,6 +171,8 @@ class CallMetrics:
         for histogram in counted.operations.values():
             total.merge(histogram)
         self._intervals.append((counted, Interval(total, self._streams)))
+        for series in self._history.values():
+            series.add(self._slot * INTERVAL_SECONDS, total, self._streams)
         self._past.merge(counted)
         self._recent.merge(counted, limit=math.inf)  # unlimited, so that `subtract` can subtract each operation again
         if len(self._intervals) > MAX_INTERVALS:

@@ -52,7 +52,11 @@ def _add_filters(listing: CommandParser) -> None:
     limit, descending = whole_number(1, _MAX_LISTED), "with `-`, as in --order=-errors, in descending order"
     listing.add_argument("--limit", type=limit, default=100, help="maximum number of sessions (default %(default)s)")
     listing.add_argument("--order", choices=orders, default="-last_seen", help=descending)
-    listing.add_argument("--search", default="", help="search by prefix: user, client, IP address, session ID")
+    listing.add_argument(
+        "--search",
+        default="",
+        help="part of a user or client, or prefix of an IP address or session ID",
+    )
     listing.add_argument("--user", default="", help="filter by user")
     listing.add_argument("--client", default="", help="filter by client: name and version, as listed")
     listing.add_argument("--protocol", default="", help="filter by protocol revision")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
@@ -11,14 +11,14 @@ from typing import Final
 from mcp_transport import bootstrap
 from mcp_transport.backends.base import Backend
 from mcp_transport.backends.contracts import SessionIndex
-from mcp_transport.backends.records import NodeRecord, Overview, Page, StreamRecord
+from mcp_transport.backends.records import Facets, NodeRecord, Overview, Page, StreamRecord
 from mcp_transport.backends.results import Event
 from mcp_transport.domain.metrics import TrafficSummary, aggregate
-from mcp_transport.domain.node_messages import CancelCall, CircuitClosed
+from mcp_transport.domain.node_messages import CancelCall, CircuitClosed, Drain
 from mcp_transport.domain.session import Session
 from mcp_transport.domain.session_query import EVERYTHING, SessionQuery
 from mcp_transport.domain.stream_messages import StreamMessage, summarize
-from mcp_transport.exceptions import Unreadable
+from mcp_transport.exceptions import BackendError, Unreadable
 from mcp_transport.operators.records import NewMessages, SessionDetail
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.supervision import attempt, log_failure
@@ -26,7 +26,9 @@ from mcp_transport.supervision import attempt, log_failure
 __all__ = [
     "can_list",
     "cancel_call",
+    "drain_node",
     "end_session",
+    "end_sessions",
     "find_session",
     "new_messages",
     "nodes",
@@ -34,6 +36,7 @@ __all__ = [
     "reset_circuit_breaker",
     "session_detail",
     "sessions",
+    "sessions_and_facets",
     "traffic",
 ]
 
@@ -43,6 +46,8 @@ _MAX_CANDIDATES: Final = 1000
 # The limits of one `new_messages`: streams that are read, and messages that are returned.
 _MAX_STREAMS: Final = 100
 _MAX_MESSAGES: Final = 200
+
+_ENDED_AT_ONCE: Final = 20
 
 _UNREADABLE: Final = "part of a session cannot be read"
 
@@ -58,6 +63,12 @@ async def sessions(
     """Return a page of sessions, in one of `ORDERS`. Raises: BackendError; NotImplementedError unless `can_list`."""
     async with _backend() as backend:
         return await _index(backend).page(offset, limit, query, order)
+
+
+async def sessions_and_facets(offset: int, limit: int, query: SessionQuery, order: str) -> tuple[Page, Facets]:
+    """Return a page of sessions, and what all sessions can be filtered by. Raises: as `sessions`."""
+    async with _backend() as backend:
+        return await _index(backend).page_and_facets(offset, limit, query, order)
 
 
 async def overview() -> Overview:
@@ -156,6 +167,23 @@ async def end_session(key: str) -> bool:
         return await attempt(_UNREADABLE, bootstrap.endpoint().close_session(key), False)
 
 
+async def end_sessions(keys: Sequence[str]) -> tuple[list[str], BackendError | None]:
+    """End sessions; return those that were ended, and the error if the store became unavailable."""
+    ended: list[str] = []
+    async with _backend():
+        for at in range(0, len(keys), _ENDED_AT_ONCE):
+            batch = keys[at : at + _ENDED_AT_ONCE]
+            closed = (attempt(_UNREADABLE, bootstrap.endpoint().close_session(key), False) for key in batch)
+            results = await asyncio.gather(*closed, return_exceptions=True)
+            ended += [key for key, result in zip(batch, results, strict=True) if result is True]
+            for result in results:
+                if isinstance(result, BackendError):
+                    return ended, result
+                if isinstance(result, BaseException):
+                    raise result
+    return ended, None
+
+
 async def cancel_call(key: str, request_id: RequestId) -> bool:
     """Cancel a call and notify its client; return False if the call is not running. Raises: BackendError."""
     async with _backend() as backend:
@@ -172,6 +200,13 @@ async def nodes() -> tuple[NodeRecord, ...]:
     """Return the live nodes, if the backend shares them between processes. Raises: BackendError."""
     async with _backend() as backend:
         return await backend.bus.nodes()
+
+
+async def drain_node(name: str) -> bool:
+    """Have a node drain, as `manage.py mcp_drain` does; return False if it is not live. Raises: BackendError."""
+    async with _backend() as backend:
+        is_live = any(node.name == name for node in await backend.bus.nodes())
+        return is_live and await backend.bus.send(name, Drain())
 
 
 async def reset_circuit_breaker(tool: str) -> None:

@@ -16,6 +16,7 @@ from django.test import Client
 from django.utils.translation import gettext
 
 from mcp_transport.admin import live
+from mcp_transport.admin.dashboard_options import DashboardOptions
 from mcp_transport.consumers import DashboardConsumer, LiveConsumer
 from mcp_transport.routing import websocket
 from tests.admin.sockets import CLOSED, following, heard, socket
@@ -90,7 +91,7 @@ async def test_only_what_differs_is_sent(boss: Client, monkeypatch: pytest.Monke
         [{"n": 1, "cursor": "a"}, {"n": 1, "cursor": "b"}, {"n": 1, "cursor": "c"}, {"n": 2}]
     )
 
-    async def news() -> dict[str, Any]:
+    async def news(options: DashboardOptions) -> dict[str, Any]:
         asked.put_nowait(None)
         return next(values, {"n": 3})
 
@@ -105,7 +106,7 @@ async def test_only_what_differs_is_sent(boss: Client, monkeypatch: pytest.Monke
 async def test_fault_of_ours_closes_the_socket_and_is_logged(
     boss: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def news() -> dict[str, Any]:
+    async def news(options: DashboardOptions) -> dict[str, Any]:
         raise RuntimeError("broken")
 
     monkeypatch.setattr(live, "dashboard_update", news)
@@ -124,7 +125,7 @@ async def test_what_a_page_sends_does_not_matter(boss: Client) -> None:
 async def test_looking_ends_with_the_page(boss: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 
-    async def news() -> dict[str, Any]:
+    async def news(options: DashboardOptions) -> dict[str, Any]:
         begun.set()
         try:
             await asyncio.Event().wait()
@@ -139,7 +140,7 @@ async def test_looking_ends_with_the_page(boss: Client, monkeypatch: pytest.Monk
 
 
 async def test_page_is_told_in_its_language(boss: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def news() -> dict[str, Any]:
+    async def news(options: DashboardOptions) -> dict[str, Any]:
         return {"day": gettext("Monday")}
 
     monkeypatch.setattr(live, "dashboard_update", news)

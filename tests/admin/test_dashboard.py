@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -13,10 +16,13 @@ from django.test import Client
 
 from mcp_transport import bootstrap
 from mcp_transport.admin.dashboard import Dashboard
+from mcp_transport.admin.dashboard_options import DashboardOptions
+from mcp_transport.backends.listing import MAX_COMMON_VALUES
 from mcp_transport.backends.records import NodeRecord, Overview
 from mcp_transport.domain.circuit_breaker import BreakerRecord, BreakerState, CircuitBreaker
 from mcp_transport.domain.metrics import Histogram, Interval, Load, ProcessMetrics, aggregate
 from mcp_transport.domain.node_messages import CircuitOpened
+from mcp_transport.domain.traffic_history import FailedCall, Sample
 from mcp_transport.operators import service
 from tests.support.visits import LIST, Visitor, page
 
@@ -37,9 +43,9 @@ OVERVIEW = Overview(
     total=1234,
     values={
         "client": ((f"{HOSTILE} 1", 7), ("", 1)),
-        "user": (("ann", 8),),
+        "user": (("ann", 8), ("", 5)),
         "protocol_version": (("2025-11-25", 8),),
-        "node": (("n1", 8),),
+        "node": (("n2", 8), ("n1", 3)),
     },
     opened=3,
     mean_duration=75.9,
@@ -59,6 +65,8 @@ NUMBERS = ProcessMetrics(
     refused={"404": 5, "418": 2, "room": 1, "TOOL_THREADS": 3},
     waits=tally(0.02, 2.0),
     load=Load(running=40, waiting=7, threads=32, lost_threads=2),
+    history={"1h": (Sample(60, 6, 0.2, 3), Sample(120, 0, 0.1, 4))},
+    failures=(FailedCall(f"tools/call {HOSTILE}", "K" * 26, 7.2), FailedCall("tools/call small", "L" * 26, 3.0)),
     breakers=(BreakerRecord(tool=HOSTILE, state=BreakerState.OPEN, since=1.0, until=11.0),),
 )
 NODES = (
@@ -67,12 +75,21 @@ NODES = (
 )
 
 
-def known(overview: Overview | None = OVERVIEW) -> Dashboard:
-    return Dashboard(overview=overview, traffic=aggregate([NUMBERS, NUMBERS]), nodes=NODES)
+def known(overview: Overview | None = OVERVIEW, **options: Any) -> Dashboard:
+    traffic = aggregate([NUMBERS, NUMBERS])
+    return Dashboard(overview=overview, traffic=traffic, nodes=NODES, options=DashboardOptions(**options))
 
 
 def rows(dashboard: Dashboard) -> dict[str, list[list[str]]]:
-    return {table.name: table.rows for table in dashboard.tables()}
+    """Return the texts of all tables."""
+    found = {grid.name: [[cell.text for cell in row] for row in grid.rows] for grid in dashboard.grids()}
+    return {**found, "breakers": dashboard.breakers().rows}
+
+
+def links(dashboard: Dashboard, name: str) -> dict[str, str]:
+    """Return the links in a table, by their text."""
+    [grid] = [grid for grid in dashboard.grids() if grid.name == name]
+    return {cell.text: cell.link for row in grid.rows for cell in row if cell.link}
 
 
 @pytest.fixture
@@ -98,8 +115,10 @@ def test_sessions_are_summed_up() -> None:
     assert facts["Median session age"] == "1:00:00 (of 1000 sessions)"
     assert facts["Redis memory"].replace("\xa0", " ") == "3.0 MB of 8.0 MB"
     assert rows(known())["by-clients"] == [[f"{HOSTILE} 1", "7"], ["-", "1"]]
-    assert rows(known())["by-nodes"] == [["n1", "8"]]
-    assert rows(known())["by-protocols"] == [["2025-11-25", "8"]]
+    assert rows(known())["by-users"] == [["ann", "8"], ["anonymous", "5"]]
+    assert rows(known())["revisions"] == [["2025-11-25", "8", "12", "1.20"], ["2026-07-28", "0", "2", "0.20"]]
+    assert links(known(), "by-users") == {"ann": "../?user=ann", "anonymous": "../?user__isempty=1"}
+    assert links(known(), "revisions") == {"2025-11-25": "../?protocol_version=2025-11-25"}
 
 
 def test_memory_without_a_limit_is_a_size_and_unknown_memory_is_left_out() -> None:
@@ -114,16 +133,34 @@ def test_calls_are_counted_and_timed_those_of_tools_first() -> None:
     assert facts["Sampled from"] == "2 processes, over 10 seconds"
     operations = rows(known())["operations"]
     assert [row[0] for row in operations] == [f"tools/call {HOSTILE}", "tools/call small", "ping"]
-    name, calls, rate, p95, errors = operations[0]
-    assert (name, calls, rate, errors) == (f"tools/call {HOSTILE}", "6", "0.60", "66.7 %")
-    assert 90 <= float(p95.removesuffix(" ms")) <= 120
-    assert rows(known())["revisions"] == [["2025-11-25", "12", "1.20"], ["2026-07-28", "2", "0.20"]]
+    name, calls, rate, errors, share, *latencies = operations[0]
+    assert (name, calls, rate, errors, share) == (f"tools/call {HOSTILE}", "6", "0.60", "4", "66.7 %")
+    assert all(90 <= float(latency.removesuffix(" ms")) <= 120 for latency in latencies)
+    assert len(latencies) == 3, "p50, p95 and the longest"
+
+
+def test_failed_calls_lead_to_their_sessions_and_to_the_audit_log() -> None:
+    failed = f"../?{urlencode({'failed': f'tools/call {HOSTILE}'})}"
+    assert links(known(), "operations") == {"4": failed}
+    assert links(known(), "failures") == {
+        "tools/call small": "../?failed=tools%2Fcall+small",
+        "llllllllll": f"../{'L' * 26}/change/",
+        f"tools/call {HOSTILE}": failed,
+        "kkkkkkkkkk": f"../{'K' * 26}/change/",
+    }
+    audit = links(known(may_see_audit=True), "operations")
+    name = urlencode({"event__exact": "tool_called", "name": HOSTILE})
+    assert audit["failed calls"] == f"../../../mcp_audit/auditentry/?{name}&outcome__exact=error"
+    assert audit["calls"].endswith("?event__exact=tool_called&name=small")
+    unlisted = known(None)
+    assert links(unlisted, "operations") == {}
+    assert set(links(unlisted, "failures")) == {"llllllllll", "kkkkkkkkkk"}
 
 
 def test_refusals_are_explained_as_far_as_they_are_known() -> None:
     assert rows(known())["refused"] == [
         ["404: no such session", "10"],
-        ["418", "4"],
+        ["418: i'm a teapot", "4"],
         ["Load: no thread is free (TOOL_THREADS)", "6"],
         ["Evicted: session limit reached", "2"],
     ]
@@ -140,9 +177,16 @@ def test_load_is_that_of_all_processes_at_the_moment_and_waits_are_those_of_the_
 
 def test_nodes_are_shown_with_their_lease() -> None:
     assert rows(known())["nodes"] == [
-        [HOSTILE, "host-1", "4711", "3", "7", "32", "2", "1.2 s ago", "yes"],
-        ["n2", "host-2", "12", "0", "0", "0", "0", "0.0 s ago", "no"],
+        [f"host-1:4711 · {HOSTILE}", "draining", "0", "3", "7", "32", "2", "1.2 s ago"],
+        ["host-2:12 · n2", "live", "8", "0", "0", "0", "0", "0.0 s ago"],
+        ["n1", "gone", "3", *["-"] * 5],
     ]
+    assert links(known(), "nodes") == {"8": "../?node=n2", "3": "../?node=n1"}
+    assert links(known(may_drain=True), "nodes")["Drain"] == "drain/?node=n2"
+    assert [row[0] for row in rows(known(None))["nodes"]] == [f"host-1:4711 · {HOSTILE}", "host-2:12 · n2"]
+    many = tuple((f"x{number}", 9) for number in range(MAX_COMMON_VALUES))
+    busy = rows(known(replace(OVERVIEW, values={"node": many})))["nodes"]
+    assert [row[2] for row in busy[:3]] == ["-", "-", "9"], "only the nodes with most sessions are counted"
 
 
 def test_circuit_breakers_are_listed_until_they_are_closed() -> None:
@@ -180,6 +224,29 @@ def test_charts_have_the_oldest_first_and_their_table_the_newest() -> None:
     assert [(*row[:3], row[4]) for row in table] == [("0", "0.40", "0.40", "8"), ("5", "0.80", "0.00", "4")]
 
 
+def test_longer_ranges_have_points_of_their_own() -> None:
+    hour = known(range="1h")
+    assert [point[:2] for point in hour.points()] == [[-60.0, 2.0], [0.0, 4.0]]
+    assert [row[0] for row in rows(hour)["points"]] == ["0", "60"]
+    assert known(range="24h").points() == []
+    assert (hour.options.seconds, known().options.seconds, known(range="24h").options.seconds) == (3600, 300, 86400)
+
+
+@pytest.mark.parametrize(
+    ("query", "link"),
+    [
+        ("", "?"),
+        ("range=1h&sort=-errors", "?range=1h&sort=-errors"),
+        ("range=1w&sort=secret", "?"),
+        ("range=5m&sort=--calls", "?"),
+    ],
+)
+def test_range_and_order_are_read_from_the_address(query: str, link: str, admin_client: Client, busy: None) -> None:
+    text = page(admin_client.get(f"{DASHBOARD}?{query}"))
+    assert f'data-address="{DASHBOARD}live/{html.escape(link)}"' in text
+    assert text.count('class="mcp-range" aria-current="true"') == 1
+
+
 def test_nothing_is_nothing() -> None:
     nothing = Dashboard(overview=Overview(), traffic=aggregate([]), nodes=())
     counts = Counter({name: len(found) for name, found in rows(nothing).items()})
@@ -191,8 +258,8 @@ def test_nothing_is_nothing() -> None:
 def test_page_shows_what_is_known_as_text(admin_client: Client, busy: None) -> None:
     text = page(admin_client.get(DASHBOARD))
     assert HOSTILE not in text
-    # A client, a tool, its circuit breaker with the value and the label of the button, and a node.
-    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 6
+    # A client, a tool, its failed call, its circuit breaker with the value and the label of the button, and a node.
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 7
     for shown in ("1234", "host-1", "404: no such session", "Calls by operation", "2026-07-28"):
         assert shown in text
     assert text.count('role="img"') == 4
@@ -203,7 +270,11 @@ def test_page_and_live_say_the_same(admin_client: Client, busy: None) -> None:
     assert response["Content-Type"] == "application/json"
     assert "no-store" in response["Cache-Control"]
     news = response.json()
-    assert news["tables"] == rows(known())
+    shown = {name: [[cell["text"] for cell in row] for row in found] for name, found in news["grids"].items()}
+    assert {**shown, **news["tables"]} == rows(known(may_drain=True, may_see_audit=True))
+    assert list(news["tables"]) == ["breakers"]
+    drain = {"text": "Drain", "link": "drain/?node=n2", "action": "Drain host-2:12"}
+    assert news["grids"]["nodes"][1][2] == drain
     assert news["points"] == known().points()
 
 
@@ -212,9 +283,9 @@ def test_sessions_that_are_open_are_counted(
 ) -> None:
     open_session("desk", "ann")
     open_session("desk", "bob")
-    tables = admin_client.get(f"{DASHBOARD}live/").json()["tables"]
-    assert dict(tables["summary"])["Sessions"] == "2"
-    assert tables["by-clients"] == [["desk 1", "2"]]
+    grids = admin_client.get(f"{DASHBOARD}live/").json()["grids"]
+    assert [cell["text"] for cell in grids["summary"][0]] == ["Sessions", "2"]
+    assert [[cell["text"] for cell in row] for row in grids["by-clients"]] == [["desk 1", "2"]]
 
 
 def test_page_is_linked_to_and_from(admin_client: Client, open_session: Callable[..., Visitor]) -> None:
@@ -237,8 +308,8 @@ def test_backend_that_cannot_list_says_so_and_shows_the_rest(admin_client: Clien
     text = page(admin_client.get(DASHBOARD))
     assert "cannot list sessions" in text
     assert "Calls by operation" in text
-    assert "Sessions by node" not in text
-    assert "by-nodes" not in admin_client.get(f"{DASHBOARD}live/").json()["tables"]
+    assert "Sessions by client" not in text
+    assert "by-clients" not in admin_client.get(f"{DASHBOARD}live/").json()["grids"]
 
 
 def test_store_that_does_not_answer_is_said_so(admin_client: Client, settings: Any) -> None:

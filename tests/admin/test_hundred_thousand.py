@@ -100,9 +100,12 @@ LISTS = {
     "the beginning of an id": f"?q={SOMEBODY[:6].lower()}",
     "the beginning of a client": "?q=clau",
     "the beginning of an address": "?q=10.1.",
+    "a part of a client": "?q=aude",
+    "a part of many users": "?q=ser-",
+    "a part of few users": "?q=r-77",
     "a common client, by a word, of one node": "?q=claude&node=n3&state=active",
 }
-EMPTY = {"nobody": "?q=nobody", "busy": "?state=busy"}
+EMPTY = {"nobody": "?q=nobody", "busy": "?state=busy", "anonymous": "?user__isempty=1", "no failures": "?failed=ping"}
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +218,20 @@ def test_a_list_takes_little_and_redis_never_stands_still_for_long(
             check(seen, query or "all")
             assert bool(ids(seen.page)) == (query not in EMPTY.values())
     assert server.cli("slowlog", "get").strip() == ""
+
+
+def test_an_export_takes_little_memory_and_all_that_match_are_asked_for_at_once(
+    boss: Client, server: RedisServer
+) -> None:
+    tracemalloc.start()
+    response: Any = boss.get(f"{LIST}export/?format=csv&client=Claude+1.0")
+    lines = sum(part.count(b"\r\n") for part in response.streaming_content)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert lines == 10_001
+    assert peak / 2**20 < MEGABYTES
+    response = boss.post(f"{LIST}end/?client=Claude+1.0", {"select_across": "1"})
+    assert "end these 1000 sessions" in response.content.decode()
 
 
 @pytest.mark.urls("mcpsite.urls")

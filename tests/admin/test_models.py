@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 def test_permissions_exist() -> None:
     kind = ContentType.objects.get(app_label="mcp_transport", model="session")
     named = set(Permission.objects.filter(content_type=kind).values_list("codename", flat=True))
-    assert named == {"view_session", "change_session", "delete_session", "view_mcp_payloads"}
+    assert named == {"view_session", "change_session", "delete_session", "view_mcp_payloads", "drain_mcp_nodes"}
 
 
 @pytest.mark.django_db

@@ -24,24 +24,31 @@ def visitor(open_session: Open) -> Visitor:
 
 
 def ask(client: Client, entry: str, visitor: Visitor) -> Any:
+    pages = {
+        "list": LIST,
+        "export": f"{LIST}export/?format=json",
+        "dashboard": f"{LIST}dashboard/",
+        "dashboard/live": f"{LIST}dashboard/live/",
+        "ask to drain": f"{LIST}dashboard/drain/?node=nothing",
+        "live": visitor.url("live"),
+        "detail": visitor.url("change"),
+        "history": visitor.url("history"),
+        "ask to end": visitor.url("delete"),
+    }
+    if entry in pages:
+        return client.get(pages[entry])
     selected = {"_selected_action": visitor.key}
     match entry:
-        case "list":
-            return client.get(LIST)
-        case "dashboard" | "dashboard/live":
-            return client.get(f"{LIST}{entry}/")
-        case "live":
-            return client.get(visitor.url("live"))
-        case "detail" | "history":
-            return client.get(visitor.url("change" if entry == "detail" else "history"))
-        case "ask to end":
-            return client.get(visitor.url("delete"))
         case "end":
             return client.post(visitor.url("delete"), {"post": "yes"})
         case "ask to end selected":
             return client.post(f"{LIST}end/", selected)
         case "end selected":
             return client.post(f"{LIST}end/", {**selected, "post": "yes"})
+        case "drain":
+            return client.post(f"{LIST}dashboard/drain/", {"node": "nothing"})
+        case "ask to end all":
+            return client.post(f"{LIST}end/", {"select_across": "1"})
         case "reset":
             return client.post(f"{LIST}dashboard/reset/", {"tool": "nothing"})
     assert entry == "cancel"
@@ -49,10 +56,12 @@ def ask(client: Client, entry: str, visitor: Visitor) -> Any:
 
 
 SUMMED = {"dashboard": 200, "dashboard/live": 200}
-SEEING = {"list": 200, "detail": 200, "history": 200, "live": 200, **SUMMED}
+SEEING = {"list": 200, "export": 200, "detail": 200, "history": 200, "live": 200, **SUMMED}
 ENDING = {"ask to end": 200, "end": 302, "ask to end selected": 200, "end selected": 302, "reset": 302}
+ENDING_ALL = {"ask to end all": 200}
+DRAINING = {"ask to drain": 302, "drain": 302}
 CANCELLING = {"cancel": 302}
-ENTRIES = {**SEEING, **ENDING, **CANCELLING}
+ENTRIES = {**SEEING, **ENDING, **ENDING_ALL, **CANCELLING, **DRAINING}
 every_entry = pytest.mark.parametrize("entry", ENTRIES)
 
 
@@ -75,8 +84,9 @@ def test_who_is_not_staff_is_sent_to_the_login(entry: str, somebody: bool, clien
         (["view"], SEEING),
         (["delete"], ENDING),
         (["change"], {**SEEING, **CANCELLING}),  # in Django, who may change may view
-        (["view", "delete"], {**SEEING, **ENDING}),
-        (["view", "change", "delete"], ENTRIES),
+        (["view", "delete"], {**SEEING, **ENDING, **ENDING_ALL}),
+        (["drain_mcp_nodes"], DRAINING),
+        (["view", "change", "delete", "drain_mcp_nodes"], ENTRIES),
     ],
     ids=str,
 )
@@ -86,7 +96,8 @@ def test_staff_may_do_what_their_permissions_say(
     response = ask(log_in(*permissions), entry, visitor)
     assert response.status_code == may.get(entry, 403)
     told = "desk 1" if entry in (*SUMMED, "live") else visitor.short_id
-    assert (told in response.content.decode()) == (may.get(entry) == 200)
+    content = b"".join(response) if response.streaming else response.content
+    assert (told in content.decode()) == (may.get(entry) == 200 and "drain" not in entry)
     ended = entry in ("end", "end selected") and entry in may
     assert status_of_ping(visitor) == (404 if ended else 200)
     assert LogEntry.objects.count() == (ended or (entry == "reset" and entry in may))
@@ -106,7 +117,7 @@ def test_nobody_adds_sessions(method: str, admin_client: Client) -> None:
 def test_another_sites_form_ends_nothing(admin_user: User, visitor: Visitor) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(admin_user)
-    for entry in ("end", "end selected", "ask to end selected", "cancel", "reset"):
+    for entry in ("end", "end selected", "ask to end selected", "cancel", "reset", "drain"):
         assert ask(client, entry, visitor).status_code == 403
     assert status_of_ping(visitor) == 200
 

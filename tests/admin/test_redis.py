@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,7 +54,7 @@ async def test_sessions_are_listed_and_found(boss: Client, visitor: Visitor) -> 
     assert set(ids(response)) == {visitor.short_id, phone.short_id}
     assert "Each server process" not in text
     node = visitor.endpoint.pool.nodes[0].id
-    assert f'<option value="{node}">' in text
+    assert f'<a href="?node={node}"><bdi>{socket.gethostname()}:{os.getpid()} · {node}</bdi>' in text
     for query, found in {
         "user=ann": visitor,
         "q=PHO": phone,

@@ -157,14 +157,14 @@ async def test_what_was_ended_before_the_store_was_lost_is_in_the_log(
 ) -> None:
     first, second = Visitor(endpoint), Visitor(endpoint)
     await asyncio.gather(first.open(), second.open())
-    end = service.end_session
+    end = endpoint.close_session
 
     async def ends_one(key: str) -> bool:
         if key == second.key:
             raise BackendError("the store has gone")
         return await end(key)
 
-    monkeypatch.setattr(service, "end_session", ends_one)
+    monkeypatch.setattr(endpoint, "close_session", ends_one)
     chosen = {"_selected_action": [first.key, second.key], "post": "yes"}
     text = page(await aside(boss.post, f"{LIST}end/", chosen), 503)
     assert "the store has gone" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,13 +15,15 @@ from django.test.utils import CaptureQueriesContext
 
 from mcp_transport import bootstrap
 from mcp_transport.backends.records import NodeRecord
+from mcp_transport.domain.metrics import TrafficSummary
 from mcp_transport.domain.session import session_key
 from mcp_transport.domain.session_query import SessionQuery
+from mcp_transport.domain.traffic_history import FailedCall
 from mcp_transport.operators import service
 from tests.admin.backends import Crowd
 from tests.support.canaries import leaks
 from tests.support.listeners import BADGE, SECRET, AnnsClient
-from tests.support.visits import LIST, Visitor, ids, messages, page, status_of_ping
+from tests.support.visits import LIST, Visitor, ids, page
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
@@ -39,17 +42,23 @@ def three(shared_cache: None, open_session: Open) -> list[str]:
     return [visitor.short_id for visitor in reversed(visitors)]
 
 
-def options(text: str, name: str) -> list[str]:
-    [found] = re.findall(rf'<select name="{name}".*?</select>', text, re.S)
-    return re.findall(r'<option value="([^"]+)"', found)
+def cells(text: str, name: str) -> list[str]:
+    """Return the linked texts of a column."""
+    return re.findall(rf'field-{name}[^"]*"><a href="[^"]+"><bdi>(.*?)<', text)
+
+
+def choices(text: str, title: str) -> dict[str, str]:
+    """Return the values of a filter, with what it says of each."""
+    [found] = re.findall(rf'<details data-filter-title="{title}".*?</details>', text, re.S)
+    return dict(re.findall(r'<a href="[^"]*"[^>]*><bdi>(.*?)</bdi>(?: <span class="mcp-count">\((\d+)\))?', found))
 
 
 def test_sessions_are_listed_newest_first(admin_client: Client, three: list[str]) -> None:
     text = page(response := admin_client.get(LIST))
     assert ids(response) == three
-    assert re.findall(r'field-client"><bdi>(.*?)<', text) == ["phone 1", "desk 1", "desk 1"]
-    assert re.findall(r'field-user"><bdi>(.*?)<', text) == ["ann", "bob", "ann"]
-    assert re.findall(r'field-protocol nowrap"><bdi>(.*?)<', text) == ["2025-11-25", "2025-06-18", "2025-11-25"]
+    assert cells(text, "client") == ["phone 1", "desk 1", "desk 1"]
+    assert cells(text, "user") == ["ann", "bob", "ann"]
+    assert cells(text, "protocol") == ["2025-11-25", "2025-06-18", "2025-11-25"]
     assert text.count("<time datetime=") == 6
     assert "1 to 3 of 3" in text
     assert "Each server process" not in text, "they are shared"
@@ -69,6 +78,9 @@ def test_sessions_are_listed_newest_first(admin_client: Client, three: list[str]
         ("node=nowhere", []),
         ("q=ANN", [0, 2]),
         ("q=phon", [0]),
+        ("q=esk", [1, 2]),
+        ("user__isempty=1", []),
+        ("user__isempty=0", [0, 1, 2]),
         ("q=127.", [0, 1, 2]),
         ("q=nobody", []),
         ("q=%00&user=%00&node=", [0, 1, 2]),
@@ -82,27 +94,78 @@ def test_sessions_are_listed_newest_first(admin_client: Client, three: list[str]
 def test_sessions_are_found(query: str, found: list[int], admin_client: Client, three: list[str]) -> None:
     response = admin_client.get(f"{LIST}?{query}")
     assert ids(response) == [three[at] for at in found]
-    assert ("No sessions match." in page(response)) == (not found)
+    assert ("No session matches the search and the filters." in page(response)) == (not found)
 
 
-def test_filters_offer_what_is_on_the_page_and_what_is_chosen(admin_client: Client, three: list[str]) -> None:
-    text = page(admin_client.get(LIST))
-    assert options(text, "user") == ["ann", "bob"]
-    assert options(text, "client") == ["desk 1", "phone 1"]
-    assert options(text, "protocol_version") == ["2025-06-18", "2025-11-25"]
+def test_filters_offer_all_values_with_the_number_of_sessions(
+    admin_client: Client, three: list[str], open_session: Open
+) -> None:
+    open_session("<b>", "")
+    for query in ("", "?client=phone+1"):
+        text = page(admin_client.get(LIST + query))
+        assert choices(text, "user") == {"All": "", "ann": "2", "anonymous": "1", "bob": "1"}
+        assert choices(text, "client") == {"All": "", "desk 1": "2", "&lt;b&gt; 1": "1", "phone 1": "1"}
+        assert choices(text, "protocol") == {"All": "", "2025-11-25": "3", "2025-06-18": "1"}
+        assert choices(text, "state")["active"] == "4"
+        assert choices(text, "age")["opened within the last hour"] == "4"
+    text = page(response := admin_client.get(f"{LIST}?user__isempty=1"))
+    assert len(ids(response)) == 1
+    assert '<li class="selected"><a href="?user__isempty=1" aria-current="true"><bdi>anonymous</bdi>' in text
     text = page(admin_client.get(f"{LIST}?user=eve&q=x"))
-    assert options(text, "user") == ["eve"]
-    assert '<option value="eve" selected>' in text
+    assert "eve" in choices(text, "user"), "what is chosen is shown though nobody has it"
     assert 'name="q" value="x"' in text
     assert "Clear all filters" in text
 
 
-def test_filter_offers_living_nodes(admin_client: Client, three: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filter_offers_living_nodes_and_says_which_are_gone(
+    admin_client: Client, three: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def nodes() -> tuple[NodeRecord, ...]:
         return (NodeRecord("idle-node", "host", 1),)
 
+    assert not [label for label in choices(page(admin_client.get(LIST)), "node") if "gone" in label]
     monkeypatch.setattr(service, "nodes", nodes)
-    assert "idle-node" in options(page(admin_client.get(LIST)), "node")
+    text = page(admin_client.get(LIST))
+    live, *gone = [label for label in choices(text, "node") if label != "All"]
+    assert live == "host:1 · idle-node"
+    assert gone
+    assert all(label.endswith(" (gone)") for label in gone)
+
+
+def test_cells_lead_to_lists_with_more_filters(admin_client: Client, three: list[str]) -> None:
+    text = page(admin_client.get(f"{LIST}?user=ann&o=-errors"))
+    links = re.findall(r'field-client"><a href="([^"]+)"', text)
+    assert [html.unescape(link) for link in links] == [
+        "?user=ann&client=phone+1&o=-errors",
+        "?user=ann&client=desk+1&o=-errors",
+    ]
+    assert len(ids(admin_client.get(LIST + html.unescape(links[0])))) == 1
+
+
+def test_sessions_with_failed_calls_are_listed(
+    admin_client: Client, three: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = re.findall(r'name="_selected_action" value="(\w+)"', page(admin_client.get(LIST)))[1]
+    failures = (FailedCall("tools/call buy", key, 7.0), FailedCall("tools/call sell", "A" * 26, 7.0))
+
+    async def traffic() -> TrafficSummary:
+        return TrafficSummary(failures=failures)
+
+    monkeypatch.setattr(service, "traffic", traffic)
+    text = page(response := admin_client.get(f"{LIST}?failed=tools/call+buy"))
+    assert ids(response) == [three[1]]
+    assert choices(text, "recent failures") == {"All": "", "tools/call buy": ""}
+    assert ids(admin_client.get(f"{LIST}?failed=tools/call+rent")) == []
+    assert 'data-filter-title="recent failures"' not in page(admin_client.get(LIST))
+
+
+def test_empty_list_says_how_to_connect(admin_client: Client, shared_cache: None, settings: Any) -> None:
+    text = page(admin_client.get(LIST))
+    assert "No client has a session now." in text
+    assert "claude mcp add --transport http my-server http://testserver/mcp" in text
+    assert "No session matches" not in text
+    settings.MCP_TRANSPORT = {"RESOURCE_URL": "https://shop.example/api/mcp"}
+    assert "my-server https://shop.example/api/mcp" in page(admin_client.get(LIST))
 
 
 # -- page by page ------------------------------------------------------------------------------------------
@@ -204,43 +267,6 @@ def test_pages_hold_no_credentials(admin_client: Client, shared_cache: None, set
         assert "ann" in text
         assert SECRET not in text
         assert client.session_id not in text
-
-
-# -- ending ------------------------------------------------------------------------------------------------
-
-
-def test_selected_sessions_are_ended_when_that_is_confirmed(
-    admin_client: Client, shared_cache: None, open_session: Open
-) -> None:
-    first, second, third = (open_session("desk", name) for name in ("ann", "bob", "eve"))
-    place = f"{LIST}end/?client=desk+1"
-    assert f'action="{place}"' in page(admin_client.get(f"{LIST}?client=desk+1"))
-    text = page(admin_client.post(place, {"_selected_action": [first.key, second.key]}))
-    assert "end these 2 sessions" in text
-    assert re.findall(r'name="_selected_action" value="(\w+)"', text) == [first.key, second.key]
-    assert [name in text for name in ("ann", "bob", "eve")] == [True, True, False]
-    assert [status_of_ping(visitor) for visitor in (first, second, third)] == [200, 200, 200]
-    confirmed = {"_selected_action": [first.key, second.key], "post": "yes"}
-    response = admin_client.post(place, confirmed, follow=True)
-    assert response.redirect_chain == [(f"{LIST}?client=desk+1", 302)]
-    assert messages(response) == ["2 sessions were ended."]
-    assert [status_of_ping(visitor) for visitor in (first, second, third)] == [404, 404, 200]
-
-
-def test_session_that_is_over_is_not_ended_again(
-    admin_client: Client, shared_cache: None, open_session: Open
-) -> None:
-    visitor = open_session()
-    chosen = {"_selected_action": [visitor.key, visitor.key, "A" * 26, "nonsense\r\n", ""], "post": "yes"}
-    said = messages(admin_client.post(f"{LIST}end/", chosen, follow=True))
-    assert said == ["1 session was ended.", "1 had already ended."]
-    assert messages(admin_client.post(f"{LIST}end/", chosen, follow=True)) == ["2 had already ended."]
-
-
-def test_nothing_to_end_is_said(admin_client: Client, shared_cache: None) -> None:
-    for chosen in ([], ["A" * 26], ["../../etc"]):
-        response = admin_client.post(f"{LIST}end/", {"_selected_action": chosen}, follow=True)
-        assert messages(response) == ["No session was selected that could be ended."]
 
 
 # -- other backends ----------------------------------------------------------------------------------------

@@ -60,12 +60,23 @@ class ListingContract(OperatorContract):
         await backend.sessions.enter(THIRD_KEY, ANN, "n3")
         await self.index(backend)
         for query, keys in {
-            SessionQuery(text="a"): {KEY},
+            SessionQuery(text="an"): {KEY},
+            SessionQuery(text="a"): {OTHER_KEY, KEY},
             SessionQuery(text="CLAUDE"): {OTHER_KEY, KEY},
             SessionQuery(text="192.0.2."): {OTHER_KEY, KEY},
             SessionQuery(text="192.0.2.8"): {OTHER_KEY},
             SessionQuery(text=KEY[:10].lower()): {KEY},
+            SessionQuery(text="aude"): {OTHER_KEY, KEY},
+            SessionQuery(text="sor 2"): {THIRD_KEY},
+            SessionQuery(text="ob"): {OTHER_KEY},
+            SessionQuery(text="aude", user="bob"): {OTHER_KEY},
+            SessionQuery(text="0.2.8"): set(),
             SessionQuery(text="nobody"): set(),
+            SessionQuery(anonymous=True): {THIRD_KEY},
+            SessionQuery(anonymous=True, client="Claude 1"): set(),
+            SessionQuery(keys=frozenset({KEY, THIRD_KEY})): {KEY, THIRD_KEY},
+            SessionQuery(keys=frozenset({KEY}), user="bob"): set(),
+            SessionQuery(keys=frozenset()): set(),
             SessionQuery(user="bob"): {OTHER_KEY},
             SessionQuery(client="Claude 1"): {OTHER_KEY, KEY},
             SessionQuery(client="Claude 1", user="ann"): {KEY},
@@ -83,6 +94,41 @@ class ListingContract(OperatorContract):
         assert ([item.key for item in page.sessions], page.total) == ([OTHER_KEY], 2), "last seen first"
         page = await index_of(backend).page(1, 1, SessionQuery(client="Claude 1"))
         assert ([item.key for item in page.sessions], page.total) == ([KEY], 2)
+
+    async def test_what_sessions_can_be_filtered_by_is_counted(self, backend: Backend, clock: HandClock) -> None:
+        if backend.index is None:
+            return
+        page, counted = await index_of(backend).page_and_facets(0, 10, SessionQuery(), "-created")
+        assert (page, {name: values for name, values in counted.items() if name not in ("state", "age")}) == (
+            Page((), 0),
+            {"user": (), "client": (), "protocol_version": (), "node": ()},
+        )
+        claude = {"name": "Claude", "version": "1"}
+        await backend.sessions.open(session(clock, KEY, ANN, user="ann", client_info=claude, initialized=True))
+        await backend.sessions.enter(KEY, ANN, "n1")
+        clock.advance(70)
+        await backend.sessions.open(session(clock, OTHER_KEY, BOB, user="", client_info=claude))
+        await backend.sessions.open(session(clock, THIRD_KEY, user="", client_info={}, initialized=True))
+        for key, principal in ((OTHER_KEY, BOB), (THIRD_KEY, ANN)):
+            await backend.sessions.enter(key, principal, "n1")
+        await self.index(backend)
+        page, counted = await index_of(backend).page_and_facets(0, 10, SessionQuery(user="ann"), "-created")
+        assert [item.key for item in page.sessions] == [KEY]
+        assert {name: dict(values) for name, values in counted.items() if name not in ("state", "age")} == {
+            "user": {"": 2, "ann": 1},
+            "client": {"Claude 1": 2},
+            "protocol_version": {"2025-11-25": 3},
+            "node": {"n1": 3},
+        }
+        if "state" in counted:  # which an index that has no counts of its own leaves out
+            states = {value: count for value, count in counted["state"] if count}
+            assert states == dict.fromkeys(("opening", "active", "idle"), 1)
+            assert dict(counted["age"]) == {"hour": 3, "day": 3, "over-day": 0, "over-week": 0}
+        for key in (KEY, OTHER_KEY, THIRD_KEY):
+            await backend.sessions.close(key, None)
+        await backend.sessions.ping()
+        _, counted = await index_of(backend).page_and_facets(0, 10, SessionQuery(), "-created")
+        assert [counted[name] for name in ("user", "client", "protocol_version")] == [(), (), ()]
 
     async def test_sessions_that_are_over_are_not_found(self, backend: Backend, clock: HandClock) -> None:
         if backend.index is None:

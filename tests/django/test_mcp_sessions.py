@@ -170,7 +170,7 @@ def test_sessions_are_summed_up(ids: list[str]) -> None:
     lines = [line.split() for line in run("overview").splitlines()]
     assert lines[0] == ["sessions", "2"]
     users = lines.index(["sessions", "by", "user"])
-    assert lines[users + 1 : users + 3] == [["user", "sessions"], ["ann", "1"]]
+    assert lines[users + 1 : users + 4] == [["user", "sessions"], ["-", "1"], ["ann", "1"]]
     summed = json.loads(run("overview", "--json"))
     assert (summed["sessions"], summed["clients"]) == (2, [{"value": "test 1", "sessions": 2}])
 

@@ -7,8 +7,6 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mcp_transport.domain.metrics import (
     INTERVAL_SECONDS,
@@ -20,6 +18,7 @@ from mcp_transport.domain.metrics import (
     ProcessMetrics,
     aggregate,
 )
+from mcp_transport.domain.traffic_history import FailedCall, Sample
 
 
 def histogram(*seconds: float, errors: int = 0) -> Histogram:
@@ -27,30 +26,6 @@ def histogram(*seconds: float, errors: int = 0) -> Histogram:
     for number, each in enumerate(seconds):
         result.add(each, failed=number < errors)
     return result
-
-
-durations = st.lists(st.floats(min_value=0.0001, max_value=3600), min_size=1, max_size=200)
-
-
-@given(durations, st.sampled_from([0.5, 0.95, 0.99, 1.0]))
-def test_a_percentile_is_right_to_a_fifth(seconds: list[float], share: float) -> None:
-    ordered = sorted(seconds)
-    exact = next(each for number, each in enumerate(ordered, 1) if number >= share * len(ordered))
-    assert exact * 0.999 <= histogram(*seconds).percentile(share) <= exact * 1.201
-
-
-@given(durations, durations)
-def test_merging_and_subtracting_restores_a_histogram(one: list[float], two: list[float]) -> None:
-    both, first, second = histogram(*one), histogram(*one), histogram(*two)
-    both.merge(second)
-    assert both.buckets == histogram(*one, *two).buckets
-    both.subtract(second)
-    assert (both.calls, both.errors, both.buckets) == (first.calls, first.errors, first.buckets)
-    assert both.seconds == pytest.approx(first.seconds, abs=1e-6)
-
-
-def test_without_calls_there_is_no_percentile() -> None:
-    assert Histogram().percentile(0.95) == 0.0
 
 
 def test_numbers_are_the_same_after_json() -> None:
@@ -64,6 +39,8 @@ def test_numbers_are_the_same_after_json() -> None:
         batches={"batches": 2, "calls": 9},
         waits=histogram(0.2),
         load=Load(running=4, waiting=3, threads=2, lost_threads=1),
+        history={"1h": (Sample(), Sample(7, 1, 0.25, 2))},
+        failures=(FailedCall("tools/call add", "K" * 26, 7.0),),
     )
     assert ProcessMetrics.from_json(json.loads(json.dumps(numbers.to_json()))) == numbers
 
@@ -72,12 +49,12 @@ def test_numbers_of_the_previous_release_have_neither_waits_nor_load() -> None:
     old = ProcessMetrics(
         opened=4, coalesced=2, batches={"calls": 1}, waits=histogram(0.2), load=Load(waiting=3)
     ).to_json()
-    del old["waits"], old["load"], old["coalesced"], old["batches"]
+    del old["waits"], old["load"], old["coalesced"], old["batches"], old["history"], old["failures"]
     assert ProcessMetrics.from_json(old) == ProcessMetrics(opened=4)
 
 
 def test_numbers_of_the_next_release_may_have_more() -> None:
-    new = {**ProcessMetrics().to_json(), "load": [4, 3, 2, 1, 7], "more": 1}
+    new = {**ProcessMetrics().to_json(), "load": [4, 3, 2, 1, 7], "more": 1, "history": {"1w": ["?"]}}
     assert ProcessMetrics.from_json(new).load == Load(running=4, waiting=3, threads=2, lost_threads=1)
 
 

@@ -29,7 +29,13 @@ SESSION = Session(
         ({"text": "an"}, True),
         ({"text": "ANN"}, True),
         ({"text": " ann "}, True),
-        ({"text": "nn"}, False),
+        ({"text": "nn"}, True),
+        ({"text": "aude 1."}, True),
+        ({"text": "2.0.2"}, False),
+        ({"text": "bcdef"}, False),
+        ({"anonymous": True}, False),
+        ({"keys": frozenset({"ABCDEFGHIJKLMNOPQRSTUVWXYZ"})}, True),
+        ({"keys": frozenset()}, False),
         ({"text": "claude 1"}, True),
         ({"text": "192.0.2."}, True),
         ({"text": "abcdefghij"}, True),
@@ -55,6 +61,14 @@ def test_empty_query_asks_for_everything() -> None:
     assert not EVERYTHING
     assert not SessionQuery(user="")
     assert SessionQuery(node="n1")
+    assert SessionQuery(keys=frozenset())
+
+
+def test_a_session_without_a_user_is_anonymous() -> None:
+    session = dataclasses.replace(SESSION, user="")
+    assert SessionQuery(anonymous=True).matches(session, 0.0)
+    assert SessionQuery(anonymous=True).values == {"user": ""}
+    assert not SessionQuery(anonymous=True, client="x").matches(session, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import threading
 
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.metrics import INTERVAL_SECONDS, MAX_INTERVALS, Load
+from mcp_transport.domain.traffic_history import MAX_FAILURE_AGE, MAX_FAILURES
 from mcp_transport.engine.call_metrics import CallMetrics
 from tests.support.clock import FakeClock
 
@@ -19,6 +20,29 @@ class Counter(CallMetrics):
 
     def ping(self, name: str = "ping", version: str = "v", ending: Ending = Ending.OK, seconds: float = 0.01) -> None:
         self.record_call(name, version, self.clock.now(), seconds, ending)
+
+
+async def test_longer_ranges_are_sampled_and_failed_calls_are_kept_once_for_a_session() -> None:
+    counter = Counter()
+    for number in range(MAX_FAILURES + 5):
+        counter.record_call("tools/call buy", "v", counter.clock.now(), 0.1, Ending.ERROR, f"S{number}")
+    for ending in (Ending.OK, Ending.CANCELLED):
+        counter.record_call("tools/call buy", "v", counter.clock.now(), 0.1, ending, "quiet")
+    counter.record_call("tools/call buy", "v", counter.clock.now(), 0.1, Ending.LOST, "")
+    assert counter.process_metrics(2).history == {"1h": (), "24h": ()}
+    await counter.clock.advance(60.0)
+    counter.record_call("tools/call buy", "v", counter.clock.now(), 0.1, Ending.ERROR, "S7")
+    numbers = counter.process_metrics(2)
+    [sample] = numbers.history["1h"]
+    assert (sample.calls, sample.errors) == (MAX_FAILURES + 8, MAX_FAILURES + 6)
+    assert len(numbers.failures) == MAX_FAILURES
+    latest = numbers.failures[-1]
+    assert (latest.operation, latest.key, latest.age) == ("tools/call buy", "S7", 0.0)
+    assert [failure.key for failure in numbers.failures].count("S7") == 1
+    await counter.clock.advance(MAX_FAILURE_AGE - 30.0)
+    numbers = counter.process_metrics(2)
+    assert ([failure.key for failure in numbers.failures], len(numbers.history["1h"])) == (["S7"], 60)
+    assert sum(item.calls for item in numbers.history["24h"]) == MAX_FAILURES + 9
 
 
 async def test_what_goes_on_counts_since_the_start_at_once_and_when_its_interval_is_over() -> None:

@@ -9,7 +9,10 @@ from typing import Any
 
 from mcp_transport import bootstrap
 from mcp_transport.admin.dashboard import Dashboard
-from mcp_transport.admin.tables import session_row, session_tables
+from mcp_transport.admin.dashboard import to_json as dashboard_json
+from mcp_transport.admin.list_query import ListQuery
+from mcp_transport.admin.list_rows import session_row
+from mcp_transport.admin.tables import session_tables
 from mcp_transport.backends.base import Backend
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.rate_limit import RateLimits, limits
@@ -132,11 +135,12 @@ class Stage:
             page = await service.sessions(query=query)
             for session in page.sessions:
                 to_json(SESSION, session)
-                session_row(session)
+                session_row(session, ListQuery(), {})
+        await service.sessions_and_facets(0, 10, SessionQuery(), "-created")
         for order in ORDERS:
             await service.sessions(order=order)
         overview, traffic, nodes = await service.overview(), await service.traffic(), await service.nodes()
-        Dashboard(overview=overview, traffic=traffic, nodes=nodes).tables()
+        dashboard_json(Dashboard(overview=overview, traffic=traffic, nodes=nodes).grids())
         to_json(OVERVIEW, overview)
         to_json(TRAFFIC, traffic)
         [to_json(NODE, node) for node in nodes]

@@ -13,7 +13,7 @@ from mcp_transport.backends.dynamodb.client import DynamoClient
 from mcp_transport.backends.dynamodb.items import LISTING_INDEX, Address, Item
 from mcp_transport.backends.dynamodb.session_record import SHARDS, SessionRecord, record_kind, session_pk, shard_name
 from mcp_transport.backends.dynamodb.stream_state import STREAM_PREFIX, stream_kind
-from mcp_transport.backends.records import Overview, Page
+from mcp_transport.backends.records import Facets, Overview, Page
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import Session
 from mcp_transport.domain.session_query import EVERYTHING, SessionQuery
@@ -33,14 +33,23 @@ class DynamoSessionIndex(SessionIndex):
     async def page(
         self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"
     ) -> Page:
+        return await self._page_of(*await self._live(), offset, limit, query, order)
+
+    async def page_and_facets(self, offset: int, limit: int, query: SessionQuery, order: str) -> tuple[Page, Facets]:
         live, is_complete = await self._live()
-        page = listing.page_of(live, self._client.now(), offset, limit, query, order)
-        sessions = await asyncio.gather(*map(self._with_streams, page.sessions))
-        return Page(tuple(sessions), page.total, is_complete)
+        page = await self._page_of(live, is_complete, offset, limit, query, order)
+        return page, listing.facets_of(live, self._client.now())
 
     async def overview(self) -> Overview:
         live, _ = await self._live()
         return listing.summarize(live, self._client.now())
+
+    async def _page_of(
+        self, live: list[Session], is_complete: bool, offset: int, limit: int, query: SessionQuery, order: str
+    ) -> Page:
+        page = listing.page_of(live, self._client.now(), offset, limit, query, order)
+        sessions = await asyncio.gather(*map(self._with_streams, page.sessions))
+        return Page(tuple(sessions), page.total, is_complete)
 
     async def _live(self) -> tuple[list[Session], bool]:
         """Return the live sessions, and whether these are all."""

@@ -71,6 +71,10 @@ class Keys:
         """Return the key of the set of sessions that have a value; it has a digest, since clients choose values."""
         return f"{self.prefix}facet:{name}:{_digest_of(value)}"
 
+    def indexed_values(self, name: str) -> str:
+        """Return the key of the values that sessions have had, the latest last, for the filter `name`."""
+        return f"{self.prefix}values:{name}"
+
     def ordered(self, by: str) -> str:
         """Return the key of the sessions sorted by one of `domain.session_query.ORDERS`."""
         return self.sessions if by == "last_seen" else f"{self.prefix}by:{by}"

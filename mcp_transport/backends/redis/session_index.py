@@ -16,8 +16,9 @@ import orjson
 from mcp_transport.backends.codec import milliseconds
 from mcp_transport.backends.redis.client import RedisClient
 from mcp_transport.backends.redis.pending import IndexChanges
+from mcp_transport.backends.redis.session_facets import MAX_INDEXED_VALUES
 from mcp_transport.domain.session import Session
-from mcp_transport.domain.session_query import State, client_of, search_terms
+from mcp_transport.domain.session_query import State, exact_values, search_terms
 from mcp_transport.exceptions import BackendError
 from mcp_transport.supervision import attempt, suppress_and_log
 
@@ -140,10 +141,24 @@ class SessionIndexWriter:
         by_node: dict[str, list[str]] = {}
         for session in sessions:
             by_node.setdefault(session.node, []).append(session.key)
-        for node, keys in by_node.items():
-            for batch in _batches(keys):
-                run = self._client.run("served", [self._keys.facet("node", node)], [self._keep, *batch])
-                await attempt("the sessions of a node cannot be indexed", run, None)
+        await asyncio.gather(
+            self._write_indexed_values("node", by_node),
+            *(
+                attempt("the sessions of a node cannot be indexed", self._send_served(node, batch), None)
+                for node, keys in by_node.items()
+                for batch in _batches(keys)
+            ),
+        )
+
+    def _send_served(self, node: str, keys: Sequence[str]) -> asyncio.Future[Any]:
+        return self._client.run("served", [self._keys.facet("node", node)], [self._keep, *keys])
+
+    async def _write_indexed_values(self, name: str, values: Iterable[str]) -> None:
+        """Write which values sessions have now, so that filters can offer them."""
+        if listed := list(values):
+            arguments = [milliseconds(time.time()), MAX_INDEXED_VALUES, self._index_ttl, *listed]
+            run = self._client.run("values", [self._keys.indexed_values(name)], arguments)
+            await attempt("the values of sessions cannot be indexed", run, None)
 
     async def _write_counts(self, by: str, counts: dict[str, int]) -> None:
         for batch in _batches(list(counts)):
@@ -152,6 +167,7 @@ class SessionIndexWriter:
 
     async def _add(self, sessions: Sequence[Session]) -> None:
         members: dict[str, list[str]] = {}
+        values_by_name: dict[str, set[str]] = {}
         terms, entries, created, zeros = list[Any](), list[Any](), list[Any](), list[Any]()
         for session in sessions:
             created += [milliseconds(session.created), session.key]
@@ -159,6 +175,7 @@ class SessionIndexWriter:
             values, own_terms = _values(session), list(search_terms(session))
             for name, value in values.items():
                 members.setdefault(self._keys.facet(name, value), []).append(session.key)
+                values_by_name.setdefault(name, set()).add(value)
             terms += [item for term in own_terms for item in (0, f"{term}\0{session.key}")]
             entries += [session.key, orjson.dumps([values, own_terms])]
         commands = [("SADD", key, *keys) for key, keys in members.items()]
@@ -166,7 +183,8 @@ class SessionIndexWriter:
         commands += [("ZADD", self._keys.ordered("created"), *created)]
         # NX, since another node may already have counted requests of the session.
         commands += [("ZADD", self._keys.ordered(by), "NX", *zeros) for by in _COUNTS]
-        await self._write(commands)
+        writes = [self._write_indexed_values(*item) for item in values_by_name.items()]
+        await asyncio.gather(self._write(commands), *writes)
         # Another node may have closed a session before this write, and would leave it in the index.
         reply = self._client.execute("ZMSCORE", self._keys.sessions, *(item.key for item in sessions))
         scores = await attempt("the index of sessions cannot be read", reply, [0.0] * len(sessions))
@@ -233,6 +251,6 @@ def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _values(session: Session) -> dict[str, str]:
-    """Return the values to filter by that never change in a session's life."""
-    values = {"user": session.user, "client": client_of(session), "protocol_version": session.protocol_version}
-    return {name: value for name, value in values.items() if value}
+    """Return the values to filter by that never change in a session's life; that of an anonymous user is empty."""
+    values = exact_values(session)
+    return {name: value for name, value in values.items() if name != "node" and (value or name == "user")}

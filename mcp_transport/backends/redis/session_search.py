@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -13,10 +13,11 @@ from mcp_transport.backends.codec import milliseconds
 from mcp_transport.backends.contracts import SessionIndex
 from mcp_transport.backends.listing import NEW_SESSION_SECONDS, summarize
 from mcp_transport.backends.membership import RunningStreams
-from mcp_transport.backends.records import Overview, Page
+from mcp_transport.backends.records import Facets, Overview, Page
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.client import RedisClient
 from mcp_transport.backends.redis.index_sets import Facet, FixedFacet, SetFacet, SortedSetFacet
+from mcp_transport.backends.redis.session_facets import TextFacet, count_facets, value_facet
 from mcp_transport.backends.redis.session_index import SessionIndexWriter
 from mcp_transport.domain.session import Session, short_id
 from mcp_transport.domain.session_query import ACTIVE_SECONDS, EVERYTHING, SessionQuery, State
@@ -61,19 +62,19 @@ class RedisSessionIndex(SessionIndex):
         _, now = await self._client.store_times()
         facets = await self._facets(query, now)
         search = _Search(query, order, now / 1000)
-        if query.term:
-            first = f"[{query.term}".encode()
-            bounds = first, first + b"\xff", "LIMIT", 0, _MAX_SORTED  # no UTF-8 contains the byte 0xff
-            terms = await self._client.execute("ZRANGEBYLEX", self._keys.search_terms, *bounds)
-            candidates = list(dict.fromkeys(term.rpartition(b"\0")[2] for term in terms))
-            return await self._sorted_page(candidates, facets, search, offset, limit, is_all=len(terms) < _MAX_SORTED)
         sizes = await asyncio.gather(*(facet.size(self._client) for facet in facets))
         size, smallest = min(zip(sizes, facets, strict=True), key=lambda item: item[0])
         if size <= _MAX_SORTED:
             candidates = await smallest.members(self._client)
             others = [facet for facet in facets if facet is not smallest]
-            return await self._sorted_page(candidates, others, search, offset, limit, is_all=True)
+            return await self._sorted_page(candidates, others, search, offset, limit)
         return await self._scan(facets, size, search, offset, limit)
+
+    async def page_and_facets(self, offset: int, limit: int, query: SessionQuery, order: str) -> tuple[Page, Facets]:
+        page = await self.page(offset, limit, query, order)
+        _, now = await self._client.store_times()
+        counted = count_facets(self._client, await self._busy(), now)
+        return page, await attempt(_BROKEN_INDEX, counted, {})
 
     async def overview(self) -> Overview:
         await self._writer.write_last_use()
@@ -106,10 +107,9 @@ class RedisSessionIndex(SessionIndex):
     async def _facets(self, query: SessionQuery, now: int) -> list[Facet]:
         """Return the sets of the index for the conditions of a query; `now` is in milliseconds."""
         keys = self._keys
-        facets: list[Facet] = [
-            SortedSetFacet(keys.facet(name, value)) if name == "node" else SetFacet(keys.facet(name, value))
-            for name, value in query.values.items()
-        ]
+        facets: list[Facet] = [value_facet(self._client, name, value) for name, value in query.values.items()]
+        if query.keys is not None:
+            facets.append(FixedFacet(frozenset(key.encode() for key in query.keys)))
         if query.created_after or query.created_before:
             low, high = (milliseconds(moment) or None for moment in (query.created_after, query.created_before))
             facets.append(SortedSetFacet(keys.ordered("created"), low, high))
@@ -127,6 +127,8 @@ class RedisSessionIndex(SessionIndex):
                 pass
             case _:
                 facets.append(FixedFacet(frozenset()))
+        if query.term:
+            facets.append(await TextFacet.of(self._client, query, _MAX_SORTED))
         return facets
 
     async def _busy(self) -> frozenset[bytes]:
@@ -170,17 +172,15 @@ class RedisSessionIndex(SessionIndex):
         search: _Search,
         offset: int,
         limit: int,
-        *,
-        is_all: bool,
     ) -> Page:
-        """Return a page of the candidates that match; `is_all` tells whether no other session can match."""
+        """Return a page of the candidates that match."""
         candidates = await self._in_all_facets(candidates, facets)
         if not candidates:
-            return Page((), 0, is_all)
+            return Page((), 0)
         ordered = await self._in_order(candidates, search.order)
         matches, scanned = await self._first_matches(ordered, search, offset + limit)
         total = len(ordered) - scanned + len(matches)
-        return Page(tuple(matches[offset : offset + limit]), total, is_all and scanned == len(ordered))
+        return Page(tuple(matches[offset : offset + limit]), total, scanned == len(ordered))
 
     async def _in_order(self, keys: Sequence[bytes], order: str) -> list[bytes]:
         """Return the keys of sessions that cannot have expired, in order."""
@@ -213,12 +213,14 @@ class RedisSessionIndex(SessionIndex):
         keys, _ = await self._slice(order, at, _SCAN_BATCH)
         return keys
 
-    async def _in_all_facets(self, keys: list[bytes], facets: Iterable[Facet]) -> list[bytes]:
-        """Return the keys that are in every facet."""
-        if not keys or not facets:
-            return keys
-        columns = await asyncio.gather(*(facet.has(self._client, keys) for facet in facets))
-        return [key for key, *is_member in zip(keys, *columns, strict=True) if all(is_member)]
+    async def _in_all_facets(self, keys: list[bytes], facets: Sequence[Facet]) -> list[bytes]:
+        """Return the keys that are in every facet; texts, which take longest, are compared last."""
+        texts = [facet for facet in facets if isinstance(facet, TextFacet)]
+        for part in ([facet for facet in facets if facet not in texts], texts):
+            if keys and part:
+                columns = await asyncio.gather(*(facet.has(self._client, keys) for facet in part))
+                keys = [key for key, *is_member in zip(keys, *columns, strict=True) if all(is_member)]
+        return keys
 
     async def _first_matches(self, keys: Sequence[bytes], search: _Search, limit: int) -> tuple[list[Session], int]:
         """Return the first matches, at least `limit` if there are so many, and how many keys were scanned."""

@@ -15,16 +15,21 @@ from mcp_transport.domain.metrics import Histogram, Point, TrafficSummary
 from mcp_transport.operators.representation import formats, kinds
 from mcp_transport.operators.representation.fields import Field, Label, Table, detail_rows, pick, records, table
 from mcp_transport.operators.representation.kinds import Kind
+from mcp_transport.operators.representation.refusals import reason_text
 
 __all__ = [
     "BREAKER",
     "NODE",
+    "OPERATION_COLUMNS",
     "OVERVIEW",
     "POINT",
+    "REFUSED",
     "TRAFFIC",
+    "CallsOf",
     "breakdown_tables",
     "breaker_table",
     "node_table",
+    "operations_of",
     "overview_rows",
     "traffic_rows",
     "traffic_tables",
@@ -140,7 +145,7 @@ def breakdown_tables(overview: Overview, *names: str) -> Iterator[Table]:
 # -- traffic ---------------------------------------------------------------------------------------------
 
 
-class _Calls(NamedTuple):
+class CallsOf(NamedTuple):
     """The calls of one operation, or all of them."""
 
     traffic: TrafficSummary
@@ -148,7 +153,7 @@ class _Calls(NamedTuple):
     operation: str = ""
 
 
-class _Count(NamedTuple):
+class CountOf(NamedTuple):
     """The calls of one protocol revision, or the refused requests of one status."""
 
     traffic: TrafficSummary
@@ -158,7 +163,20 @@ class _Count(NamedTuple):
 
 _P95_NOTE: Final = "The 95th percentile of durations, in seconds; null without calls."
 
-_CALLS: Final[tuple[Field[_Calls], ...]] = (
+
+# Names from clients are not counted, since there may be any number of them.
+_OPERATION_LABELS: Final[dict[str, Label]] = {
+    "tools/call": _("tools/call (refused, or of an unknown tool)"),
+    "prompts/get": _("prompts/get (refused, or of an unknown prompt)"),
+    "unknown": _("an unknown method"),
+}
+
+
+def _percentile(share: float) -> Callable[[CallsOf], float | None]:
+    return lambda item: item.calls.percentile(share) if item.calls.calls else None
+
+
+_CALLS: Final[tuple[Field[CallsOf], ...]] = (
     Field("calls", _("Calls"), kinds.COUNT, attrgetter("calls.calls")),
     Field("errors", _("Errors"), kinds.COUNT, attrgetter("calls.errors")),
     Field("calls_per_second", _("Calls per second"), kinds.RATE, lambda item: item.traffic.rate(item.calls.calls)),
@@ -169,43 +187,33 @@ _CALLS: Final[tuple[Field[_Calls], ...]] = (
         lambda item: item.calls.errors / item.calls.calls if item.calls.calls else None,
         "From 0 to 1; null without calls.",
     ),
-    Field(
-        "p95",
-        _("p95 latency"),
-        kinds.LATENCY,
-        lambda item: item.calls.percentile(0.95) if item.calls.calls else None,
-        _P95_NOTE,
-    ),
+    Field("p50", _("p50 latency"), kinds.LATENCY, _percentile(0.5), "The median of durations, as `p95`."),
+    Field("p95", _("p95 latency"), kinds.LATENCY, _percentile(0.95), _P95_NOTE),
+    Field("max", _("Longest"), kinds.LATENCY, _percentile(1.0), "The longest duration, to a fifth, as `p95`."),
 )
-_OPERATION: Final[tuple[Field[_Calls], ...]] = (Field("operation", _("Operation")), *_CALLS)
-_OPERATION_COLUMNS: Final = pick(_OPERATION, "operation", "calls", "calls_per_second", "p95", "error_rate")
+_OPERATION: Final[tuple[Field[CallsOf], ...]] = (Field("operation", _("Operation")), *_CALLS)
+OPERATION_COLUMNS: Final[tuple[Field[CallsOf], ...]] = (
+    Field(
+        "operation",
+        _("Operation"),
+        kinds.TEXT,
+        lambda item: str(_OPERATION_LABELS.get(item.operation, item.operation)),
+    ),
+    *pick(_OPERATION, "calls", "calls_per_second", "errors", "error_rate", "p50", "p95", "max"),
+)
+_SHORT_OPERATION_COLUMNS: Final = pick(
+    OPERATION_COLUMNS, "operation", "calls", "calls_per_second", "p95", "error_rate"
+)
 
-_REVISION: Final[tuple[Field[_Count], ...]] = (
+_REVISION: Final[tuple[Field[CountOf], ...]] = (
     Field("value", _("Revision"), kinds.TEXT, attrgetter("name")),
     Field("calls", _("Calls"), kinds.COUNT, attrgetter("number")),
 )
-_REVISION_COLUMNS: Final[tuple[Field[_Count], ...]] = (
+_REVISION_COLUMNS: Final[tuple[Field[CountOf], ...]] = (
     *_REVISION,
     Field("rate", _("Calls per second"), kinds.RATE, lambda item: item.traffic.rate(item.number)),
 )
 
-_REASONS: Final[dict[str, Label]] = {
-    "401": _("401: not authenticated"),
-    "403": _("403: not allowed"),
-    "404": _("404: no such session"),
-    "406": _("406: answer not acceptable"),
-    "413": _("413: too large"),
-    "415": _("415: not JSON"),
-    "429": _("429: too many requests"),
-    "503": _("503: not available"),
-    "room": _("Evicted: session limit reached"),
-    "MAX_CONCURRENT_CALLS": _("Load: too many calls at a time (MAX_CONCURRENT_CALLS)"),
-    "TOOL_THREADS": _("Load: no thread is free (TOOL_THREADS)"),
-    "max_concurrency": _("Load: too many calls of a tool at a time (max_concurrency)"),
-    "RATE_LIMITS": _("Load: too many requests within a time (RATE_LIMITS)"),
-    "rate_limit": _("Load: too many calls of a tool within a time (rate_limit)"),
-    "circuit_breaker": _("Load: too many calls of a tool have failed (circuit_breaker)"),
-}
 _STATES: Final[dict[BreakerState, Label]] = {
     BreakerState.CLOSED: _("closed"),
     BreakerState.HALF_OPEN: _("half-open"),
@@ -217,8 +225,8 @@ def _state_text(state: BreakerState) -> str:
     return str(_STATES[state])
 
 
-_REASON: Final = Kind(kinds.TEXT.schema, lambda reason: str(_REASONS.get(reason, reason)))
-_REFUSED: Final[tuple[Field[_Count], ...]] = (
+_REASON: Final = Kind(kinds.TEXT.schema, reason_text)
+REFUSED: Final[tuple[Field[CountOf], ...]] = (
     Field("reason", _("Reason"), _REASON, attrgetter("name")),
     Field("requests", _("Requests"), kinds.COUNT, attrgetter("number")),
 )
@@ -241,19 +249,20 @@ BREAKER: Final[tuple[Field[BreakerRecord], ...]] = (
 )
 
 
-def _of_total(field: Field[_Calls]) -> Field[TrafficSummary]:
+def _of_total(field: Field[CallsOf]) -> Field[TrafficSummary]:
     def value(traffic: TrafficSummary) -> Any:
-        return field.read(_Calls(traffic, traffic.total))
+        return field.read(CallsOf(traffic, traffic.total))
 
     return Field(field.name, field.label, field.kind, value, field.note)
 
 
-def _operations(traffic: TrafficSummary) -> list[_Calls]:
-    return [_Calls(traffic, calls, operation) for operation, calls in traffic.operations.items()]
+def operations_of(traffic: TrafficSummary) -> list[CallsOf]:
+    """Return the calls of each operation."""
+    return [CallsOf(traffic, calls, operation) for operation, calls in traffic.operations.items()]
 
 
-def _counts_of(attribute: str) -> Callable[[TrafficSummary], list[_Count]]:
-    return lambda traffic: [_Count(traffic, *item) for item in getattr(traffic, attribute).items()]
+def _counts_of(attribute: str) -> Callable[[TrafficSummary], list[CountOf]]:
+    return lambda traffic: [CountOf(traffic, *item) for item in getattr(traffic, attribute).items()]
 
 
 def _in_batches(name: str) -> Callable[[TrafficSummary], int]:
@@ -264,12 +273,12 @@ TRAFFIC: Final[tuple[Field[TrafficSummary], ...]] = (
     Field("processes", _("Processes"), kinds.COUNT),
     Field("seconds", _("Seconds"), kinds.NUMBER, note="The length of the period that ends now."),
     *map(_of_total, _CALLS),
-    Field("operations", _("Calls by operation"), records(_OPERATION), _operations),
+    Field("operations", _("Calls by operation"), records(_OPERATION), operations_of),
     Field("protocols", _("Calls by protocol revision"), records(_REVISION), _counts_of("versions")),
     Field(
         "refused",
         _("Refused"),
-        records(_REFUSED),
+        records(REFUSED),
         _counts_of("refused"),
         "By HTTP status, or by the setting or option that limits the load; `room`: sessions evicted because their "
         "caller reached the session limit.",
@@ -332,8 +341,8 @@ def traffic_tables(traffic: TrafficSummary) -> tuple[Table, Table, Table, Table]
     operations, revisions, refused, points = pick(TRAFFIC, "operations", "protocols", "refused", "points")
     tools_first = sorted(operations.read(traffic), key=lambda item: not item.operation.startswith("tools/call"))
     return (
-        table("operations", operations.label, _OPERATION_COLUMNS, tools_first),
+        table("operations", operations.label, _SHORT_OPERATION_COLUMNS, tools_first),
         table("revisions", revisions.label, _REVISION_COLUMNS, revisions.read(traffic)),
-        table("refused", refused.label, _REFUSED, refused.read(traffic)),
+        table("refused", refused.label, REFUSED, refused.read(traffic)),
         table("points", points.label, POINT, reversed(traffic.points)),
     )

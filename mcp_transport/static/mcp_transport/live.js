@@ -14,6 +14,7 @@
   let socket = null;
   let timer = null;
   let polls = 0;
+  let paused = "";
 
   function address(protocol) {
     const url = new URL(options.address, window.location.href);
@@ -152,6 +153,7 @@
   }
 
   function receive(update, state) {
+    if (paused) return;
     say(update.error ? "lost" : state, update.error);
     show(update);
   }
@@ -160,7 +162,7 @@
 
   function later(work, delay) {
     clearTimeout(timer);
-    timer = over || document.hidden ? null : setTimeout(work, delay);
+    timer = over || paused || document.hidden ? null : setTimeout(work, delay);
   }
 
   async function poll() {
@@ -209,8 +211,16 @@
 
   function follow() {
     pause();
-    if (!document.hidden && !over) open();
+    if (!document.hidden && !over && !paused) open();
   }
+
+  // A page with a button that pauses it dispatches this, with what to say.
+  document.addEventListener("mcp:pause", (event) => {
+    paused = event.detail;
+    status.dataset.state = "paused";
+    status.textContent = paused;
+    follow();
+  });
 
   document.addEventListener("visibilitychange", follow);
   window.addEventListener("pagehide", pause);
