@@ -20,7 +20,8 @@ from mcp_transport.engine import reply as replies
 from mcp_transport.engine import sessionful, sessionless
 from mcp_transport.engine.authorization import Authorization, StepUp, audit_denial, insufficient_scope
 from mcp_transport.engine.broadcasts import publish
-from mcp_transport.engine.call import CallContexts, no_context
+from mcp_transport.engine.call import no_context
+from mcp_transport.engine.call_contexts import CallContexts
 from mcp_transport.engine.call_metrics import CallMetrics
 from mcp_transport.engine.circuit_breakers import CircuitBreakers
 from mcp_transport.engine.clock import Clock, SystemClock

@@ -134,7 +134,7 @@ async def new_messages(key: str, after: Mapping[str, int] | None = None) -> NewM
             cursor[stream.name] = last_read = (after or {}).get(stream.name, 0)
             events = await _events(backend, key, stream, last_read) if stream.last > last_read else ()
             for event in events[: _MAX_MESSAGES - len(messages)]:
-                messages.append(summarize(stream.name, event.seq, event.payload))
+                messages.append(summarize(stream.name, event.seq, event.payload, stream.marks))
                 cursor[stream.name] = event.seq
         return NewMessages(messages=tuple(messages), cursor=cursor)
 

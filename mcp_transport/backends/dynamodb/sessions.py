@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from mcp_transport.backends.dynamodb.writes import Conflict, Delete, Put
 from mcp_transport.backends.membership import RunningStreams
 from mcp_transport.backends.results import Closing, Entered
 from mcp_transport.backends.subscriptions import changed_uris
-from mcp_transport.domain.history import Ending, HistoryEntry
+from mcp_transport.domain.history import Endings, HistoryEntry
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import InFlightRequest, Session, short_id
 from mcp_transport.exceptions import BackendError, Unreadable
@@ -103,7 +103,7 @@ class DynamoSessionStore(SessionStore):
         await self._items.flush()
         await self._client.flush()
 
-    async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> bool:
+    async def leave(self, key: str, endings: Endings, *, stream: str = "") -> bool:
         self._running.pop((key, stream), None)
         _, state = await asyncio.gather(self._records.leave(key, endings, stream), self._stream(key, stream))
         return state is not None and state.held_by is not None
