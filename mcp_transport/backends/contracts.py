@@ -166,6 +166,9 @@ class SessionStore(_Contract, ABC):
         """Return the history of a live session that this process can read, newest first."""
         return ()
 
+    async def note(self, key: str, principal: str, entry: HistoryEntry) -> None:
+        """Add a request that was not admitted to the history of a principal's session, in the background."""
+
     @abstractmethod
     async def subscribe(self, key: str, uri: str, subscribed: bool, limit: int, max_bytes: int) -> bool:
         """Add a URI to the session's subscriptions, or remove it; return whether it fits the limits.

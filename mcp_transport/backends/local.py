@@ -127,6 +127,12 @@ class LocalBackend(LocalNodeBus, SessionStore, StreamLog):
             return ()
         return tuple(reversed(self._local[key][1].history))
 
+    async def note(self, key: str, principal: str, entry: HistoryEntry) -> None:
+        session = await self.load(key)
+        if session is not None and session.principal == principal:
+            noted = replace(entry, when=self._now())
+            self._local_session(key).add_history(noted, self._policy.session_history)
+
     async def update(self, key: str, **changes: Any) -> None:
         await self.modify(key, lambda session: replace(session, **changes))
 

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from mcp_transport.domain.history import MAX_ARGUMENTS, MAX_MESSAGE, Ending, Failure, FailureKind
+from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.current_call import CallLabel, label_fields, label_text, quote_detail
 from mcp_transport.kernel import raised_in
 from mcp_transport.protocol.jsonrpc import Outcome, Request
@@ -18,12 +19,12 @@ __all__ = ["describe_failure", "log_failure_of", "shortened_json"]
 logger = logging.getLogger(__name__)
 
 
-def describe_failure(forced: Failure | None, request: Request, outcome: Outcome | None, *, payloads: bool) -> Failure:
-    """Return why a request has no result; its message and its arguments only with `payloads`.
+def describe_failure(forced: Failure | None, request: Request, outcome: Outcome | None, policy: Policy) -> Failure:
+    """Return why a request has no result; its message and its arguments only if the policy keeps payloads.
 
     An end that was `forced`, such as a timeout, has its kind; of any other one, the running task has noted the cause.
     """
-    text = ""
+    text, payloads = "", policy.failure_payloads
     if forced is not None:
         ending, kind, error = forced.ending, forced.kind, forced.error
     elif outcome is None:

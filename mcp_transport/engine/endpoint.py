@@ -34,6 +34,7 @@ from mcp_transport.engine.node_pool import NodePool
 from mcp_transport.engine.observer import Observer
 from mcp_transport.engine.param_limits import VALID_BODY_BYTES, check_params
 from mcp_transport.engine.rate_limiter import RateLimiter
+from mcp_transport.engine.refusals import RefusalNotes
 from mcp_transport.engine.request_body import read_body
 from mcp_transport.exceptions import BackendError, ClientDisconnected, ProtocolError
 from mcp_transport.kernel import Kernel, continued_trace, is_cancellation
@@ -45,7 +46,6 @@ from mcp_transport.protocol.idempotency import idempotency_capability
 from mcp_transport.protocol.origin import cors_headers, has_allowed_origin, preflight_headers
 from mcp_transport.protocol.request_checks import (
     ClassifiedPost,
-    IgnoredPost,
     InitializePost,
     SessionlessPost,
     SessionPost,
@@ -111,7 +111,7 @@ class Endpoint:
         self._authorization = self._build_authorization(access, step_up) if access else None
         self.budget = MemoryBudget(policy.max_bytes_in_flight, policy.max_bytes_in_flight_per_caller, self._clock.now)
         self._limiter = self._build_limiter(rate_limits) if rate_limits and rate_limits.are_set else None
-        self._throttle = throttle
+        self._throttle, self._refusals = throttle, RefusalNotes()
         self._proxies = TrustedProxies(policy.trusted_proxies) if policy.trusted_proxies else None
         self.pool = NodePool(self._build_node, backend, policy.drain)
         kernel.bus.publish_to = partial(publish, backend, kernel.bus.deliver)
@@ -202,6 +202,21 @@ class Endpoint:
         if self._throttle is not None:
             await self._throttle(request, principal)
         node = await self.pool.node_for(request)
+        try:
+            return await self._handle_on_node(node, request, work, digest, principal)
+        except ProtocolError as error:
+            if error.reason:  # refused for load
+                self._refusals.note(node, request, error, work, principal)
+            raise
+
+    async def _handle_on_node(
+        self,
+        node: Node,
+        request: HTTPRequest,
+        work: InitializePost | SessionPost | SessionlessPost,
+        digest: bytes,
+        principal: Principal,
+    ) -> Reply | StreamReply:
         charges = None
         if (rates := node.rates) is not None:
             due = rates.charges(request, principal, work)

@@ -12,7 +12,7 @@ from mcp_transport.backends.contracts import SessionStore
 from mcp_transport.backends.dynamodb.admission import SessionAdmission
 from mcp_transport.backends.dynamodb.client import MAX_ITEM_BYTES, DynamoClient
 from mcp_transport.backends.dynamodb.items import Address, Item, digest, expiry
-from mcp_transport.backends.dynamodb.session_record import SessionRecord, record_address, session_pk
+from mcp_transport.backends.dynamodb.session_record import NumberedEntry, SessionRecord, record_address, session_pk
 from mcp_transport.backends.dynamodb.session_records import SessionRecords
 from mcp_transport.backends.dynamodb.stream_state import STREAM_PREFIX, StreamState, stream_address, stream_kind
 from mcp_transport.backends.dynamodb.subscription_set import (
@@ -119,6 +119,13 @@ class DynamoSessionStore(SessionStore):
 
     async def history(self, key: str) -> tuple[HistoryEntry, ...]:
         return await self._records.history(key)
+
+    async def note(self, key: str, principal: str, entry: HistoryEntry) -> None:
+        def change(record: SessionRecord, now: float) -> list[NumberedEntry]:
+            return record.number_entries([replace(entry, when=now)])
+
+        numbered = await self._records.change(key, change, principal=principal)
+        await self._records.write_history(key, numbered or ())
 
     async def update(self, key: str, **changes: Any) -> None:
         def change(record: SessionRecord, now: float) -> None:

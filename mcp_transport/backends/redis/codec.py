@@ -54,6 +54,7 @@ __all__ = [
     "encode_event",
     "encode_members",
     "encode_request",
+    "quoted",
 ]
 
 RECORD_FIELDS: Final = (
@@ -145,12 +146,13 @@ _cached_about = lru_cache(maxsize=1024)(_decode_about)  # the value never change
 
 def encode_request(request: InFlightRequest) -> bytes:
     """Encode a request in flight, in the order of REQUEST_FIELDS; `enter.lua` sets its start."""
-    head = f"{request.node} {request.stream} 0 {request.digest.hex()} {request.safe:d} {_quoted(request.operation)} "
+    head = f"{request.node} {request.stream} 0 {request.digest.hex()} {request.safe:d} {quoted(request.operation)} "
     return head.encode() + request.body
 
 
 @lru_cache(maxsize=1024)  # more than a server has tools
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Encode an operation as one word."""
     return quote(text, safe="/", errors="replace")
 
 

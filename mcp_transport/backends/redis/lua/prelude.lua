@@ -112,21 +112,27 @@ local function add_failure(record, limit, time, failure)
   redis.call('HSET', record, FAILURE_PREFIX .. (count % limit), time .. ' ' .. failure)
 end
 
+-- Add a request that ended to the history, with its failure if that follows its ending after a blank; return 1 for an
+-- error, else 0.
+local function add_ended(record, history, limit, time, node, stream, duration, ending, operation, id)
+  local blank = string.find(ending, ' ', 1, true)
+  if blank then
+    add_failure(record, limit, time, string.sub(ending, blank + 1))
+    ending = string.sub(ending, 1, blank - 1)
+  end
+  add_history(record, history, limit, ENDED, time, node, stream, duration, ending, operation, id)
+  return ERROR_ENDINGS[ending] or 0
+end
+
 -- Remove a request from those in flight, if it belongs to stream `only` ("": to any), and record its ending in the
--- history, with its failure if that follows after a blank; return 1 for an error, else 0.
+-- history; return 1 for an error, else 0.
 local function end_request(record, requests, history, limit, id, ending, only, time)
   local value = redis.call('HGET', requests, id)
   if not value then return 0 end
   local node, stream, started, _, _, operation = split_request(value)
   if only ~= '' and stream ~= only then return 0 end
   redis.call('HDEL', requests, id)
-  local blank = string.find(ending, ' ', 1, true)
-  if blank then
-    add_failure(record, limit, time, string.sub(ending, blank + 1))
-    ending = string.sub(ending, 1, blank - 1)
-  end
-  add_history(record, history, limit, ENDED, time, node, stream, time - started, ending, operation, id)
-  return ERROR_ENDINGS[ending] or 0
+  return add_ended(record, history, limit, time, node, stream, time - started, ending, operation, id)
 end
 
 -- Return whether a request ended at or after a time, by the last hundred lines of the history.
