@@ -46,6 +46,7 @@ from mcp_transport.protocol.idempotency import idempotency_capability
 from mcp_transport.protocol.origin import cors_headers, has_allowed_origin, preflight_headers
 from mcp_transport.protocol.request_checks import (
     ClassifiedPost,
+    IgnoredPost,
     InitializePost,
     SessionlessPost,
     SessionPost,
@@ -159,6 +160,8 @@ class Endpoint:
                 with continued_trace(request.headers):
                     reply = await self._handle_post(request, work, digest, principal)
         except ProtocolError as error:
+            if error.reason and isinstance(work, SessionlessPost | SessionPost):  # refused for load
+                self._refusals.note(await self.pool.node_for(request), request, error, work, principal)
             reply = self._refuse(request, error, principal, value, work)
         except BackendError as error:
             logger.warning("%s answered with 503: %s", request.method, error)
@@ -202,21 +205,6 @@ class Endpoint:
         if self._throttle is not None:
             await self._throttle(request, principal)
         node = await self.pool.node_for(request)
-        try:
-            return await self._handle_on_node(node, request, work, digest, principal)
-        except ProtocolError as error:
-            if error.reason:  # refused for load
-                self._refusals.note(node, request, error, work, principal)
-            raise
-
-    async def _handle_on_node(
-        self,
-        node: Node,
-        request: HTTPRequest,
-        work: InitializePost | SessionPost | SessionlessPost,
-        digest: bytes,
-        principal: Principal,
-    ) -> Reply | StreamReply:
         charges = None
         if (rates := node.rates) is not None:
             due = rates.charges(request, principal, work)

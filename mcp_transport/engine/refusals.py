@@ -36,15 +36,17 @@ class RefusalNotes:
         self._next: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def note(
-        self, node: Node, request: HTTPRequest, error: ProtocolError, work: object, principal: Principal
+        self,
+        node: Node,
+        request: HTTPRequest,
+        error: ProtocolError,
+        work: SessionPost | SessionlessPost,
+        principal: Principal,
     ) -> None:
         """Note a POST that was refused for load, unless its caller's refusals by this limit were noted just now."""
-        if isinstance(work, SessionPost):
-            requests, session_id = work.requests, request.headers.get("mcp-session-id") or ""
-        elif isinstance(work, SessionlessPost):
-            requests, session_id = [work.request], ""
-        else:
-            return
+        is_in_session = isinstance(work, SessionPost)
+        requests = work.requests if isinstance(work, SessionPost) else [work.request]
+        session_id = (request.headers.get("mcp-session-id") or "") if is_in_session else ""
         if not requests or not self._is_due(principal.caller(request.peer), error.reason, node.clock.monotonic()):
             return
         key = session_key(session_id) if session_id else ""
