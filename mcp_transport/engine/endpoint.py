@@ -161,7 +161,7 @@ class Endpoint:
                     reply = await self._handle_post(request, work, digest, principal)
         except ProtocolError as error:
             if error.reason and isinstance(work, SessionlessPost | SessionPost):  # refused for load
-                self._refusals.note(await self.pool.node_for(request), request, error, work, principal)
+                self._refusals.note(self.pool.running_node, request, error, work, principal)
             reply = self._refuse(request, error, principal, value, work)
         except BackendError as error:
             logger.warning("%s answered with 503: %s", request.method, error)

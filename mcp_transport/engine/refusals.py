@@ -37,7 +37,7 @@ class RefusalNotes:
 
     def note(
         self,
-        node: Node,
+        node: Node | None,
         request: HTTPRequest,
         error: ProtocolError,
         work: SessionPost | SessionlessPost,
@@ -47,7 +47,11 @@ class RefusalNotes:
         is_in_session = isinstance(work, SessionPost)
         requests = work.requests if isinstance(work, SessionPost) else [work.request]
         session_id = (request.headers.get("mcp-session-id") or "") if is_in_session else ""
-        if not requests or not self._is_due(principal.caller(request.peer), error.reason, node.clock.monotonic()):
+        if (
+            node is None
+            or not requests
+            or not self._is_due(principal.caller(request.peer), error.reason, node.clock.monotonic())
+        ):
             return
         key = session_key(session_id) if session_id else ""
         for item in requests[:_MAX_NOTED]:
