@@ -295,7 +295,7 @@ def streams_table(detail: SessionDetail) -> Table:
 
 def stream_operations(detail: SessionDetail) -> dict[str, str]:
     """Return what the call of each stream is, by the name of the stream: its operation and its id."""
-    requests = [*reversed(detail.history), *detail.calls]
+    requests: list[HistoryEntry | InFlightRequest] = [*reversed(detail.history), *detail.calls]
     return {
         item.stream: f"{item.operation} {kinds.REQUEST_ID.text(item.request_id)}"
         for item in requests
