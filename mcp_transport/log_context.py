@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from mcp_transport.engine.current_call import current_call, label_fields, label_text
+from mcp_transport.domain.current_call import current_call, label_fields, label_text
 
 __all__ = ["CallFields", "CallSuffix"]
 

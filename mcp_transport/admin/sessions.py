@@ -20,8 +20,10 @@ from django.utils.translation import ngettext
 
 from mcp_transport import bootstrap
 from mcp_transport.admin import live
+from mcp_transport.admin.links import session_links
 from mcp_transport.admin.list_query import PAGE_SIZE, ListQuery, columns, filters
-from mcp_transport.admin.tables import MessageRow, parse_request_id, session_row, session_tables
+from mcp_transport.admin.session_page import call_name, merged, moments, session_tables
+from mcp_transport.admin.tables import parse_request_id, session_row
 from mcp_transport.backends.records import NodeRecord, Page
 from mcp_transport.domain.session import short_id
 from mcp_transport.exceptions import BackendError
@@ -34,6 +36,8 @@ __all__ = ["SessionAdmin"]
 
 _SELECTED: Final = "_selected_action"
 _KEY: Final = re.compile(r"[A-Z2-7]{26}")
+
+_SHORT_ID: Final = re.compile(r"[A-Za-z2-7]{10,25}")
 
 _MAX_TOOL_NAME: Final = 128
 
@@ -139,7 +143,7 @@ class SessionAdmin(admin.ModelAdmin):
         """Show a session."""
         self._check_may_view(request)
         if not _KEY.fullmatch(object_id):
-            return self._back(request, over=object_id)
+            return self._find(request, object_id)
         follower = live.MessageFollower.begin(request.user, object_id, request.GET)
         result = async_to_sync(follower.read)()
         if result is None:
@@ -150,12 +154,25 @@ class SessionAdmin(admin.ModelAdmin):
             "change_form",
             title=_("MCP session %(id)s") % {"id": short_id(object_id)},
             key=object_id,
-            tables={table.name: table for table in session_tables(detail)},
+            tables={table.name: table for table in session_tables(detail, follower.waits)},
+            moments=moments(detail),
+            state=live.session_state(detail),
+            links=session_links(self.admin_site.name, request.user, detail.session),
             capabilities=pretty_json(detail.session.capabilities),
             follower=follower,
             may_see_payloads=live.may_see_payloads(request.user),
-            logs=_by_stream(detail, follower.rows(new_messages)),
+            timeline=merged(follower.requests(detail), follower.messages(detail, new_messages)),
         )
+
+    def _find(self, request: HttpRequest, name: str) -> HttpResponse:
+        """Redirect to the page of the session with a short ID, as in log lines."""
+        if not _SHORT_ID.fullmatch(name) or not service.can_list():
+            return self._back(request, over=name)
+        try:
+            key = async_to_sync(service.find_session)(name).key
+        except LookupError:
+            return self._back(request, over=name)
+        return HttpResponseRedirect(self._address("change", key))
 
     def live_view(self, request: HttpRequest, key: str) -> HttpResponse:
         """Return the update of a session's page that polls."""
@@ -240,8 +257,14 @@ class SessionAdmin(admin.ModelAdmin):
         request_id = parse_request_id(request.POST.get("request", ""))
         if not _KEY.fullmatch(key):
             return self._back(request, over=key)
-        if request_id is not None and async_to_sync(service.cancel_call)(key, request_id):
-            self.log_change(request, Session(key=key), str(_("Cancelled a call.")))
+        call = None if request_id is None else async_to_sync(service.running_call)(key, request_id)
+        if call is not None and not request.POST.get("post"):
+            title = _("Cancel the call?")
+            return self.page(
+                request, "cancel_confirmation", title=title, key=key, call=call, request_id=request.POST["request"]
+            )
+        if call is not None and async_to_sync(service.cancel_call)(key, call.request_id):
+            self.log_change(request, Session(key=key), str(_("Cancelled the call %s.")) % call_name(call))
             messages.success(request, _("The call is being cancelled."))
         else:
             messages.warning(request, _("That call is no longer running."))
@@ -316,11 +339,3 @@ def _json_response(update: Callable[..., Coroutine[Any, Any, dict[str, Any]]], *
         return JsonResponse(async_to_sync(update)(*args))
     except BackendError as error:
         return JsonResponse({"error": str(error)}, status=503)
-
-
-def _by_stream(detail: SessionDetail, rows: Iterable[MessageRow]) -> list[tuple[str, list[MessageRow]]]:
-    """Group messages by stream."""
-    logs: dict[str, list[MessageRow]] = {stream.name: [] for stream in detail.streams}
-    for row in rows:
-        logs.setdefault(row.stream, []).append(row)
-    return list(logs.items())

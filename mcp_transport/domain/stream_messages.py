@@ -13,6 +13,7 @@ from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
 __all__ = ["MARK_SECONDS", "MAX_MARKS", "Marks", "StreamMessage", "decode_marks", "mark_time", "summarize", "time_of"]
 
 _MAX_KIND: Final = 100
+_RESPONSES: Final = ("result", "error", "tool error")
 
 MARK_SECONDS: Final = 1.0
 """How precisely the times of messages are known."""
@@ -39,6 +40,11 @@ class StreamMessage:
     payload: bytes = b""
     when: float = 0.0
     """When it was stored, within `MARK_SECONDS`; 0 if that is unknown."""
+
+    @property
+    def is_server_request(self) -> bool:
+        """Return whether it asks the client for something."""
+        return self.request_id is not None and self.kind not in _RESPONSES
 
     @property
     def bytes(self) -> int:

@@ -13,6 +13,7 @@ from typing import Final
 
 from mcp_transport.domain.audit_events import ToolCalled
 from mcp_transport.domain.circuit_breaker import Result
+from mcp_transport.domain.current_call import CallLabel, current_call, label_fields
 from mcp_transport.domain.history import AnyEnding, Ending, Failure, FailureKind
 from mcp_transport.domain.principal import Principal
 from mcp_transport.engine.admission import Limiters, is_limited, release
@@ -21,7 +22,6 @@ from mcp_transport.engine.call_failure import describe_failure, log_failure_of
 from mcp_transport.engine.clock import Timer
 from mcp_transport.engine.coalescing import READING_METHODS
 from mcp_transport.engine.codec import encode
-from mcp_transport.engine.current_call import CallLabel, current_call, label_fields
 from mcp_transport.engine.memory_budget import Reservation
 from mcp_transport.engine.node_context import NodeContext
 from mcp_transport.engine.observer import ClusterEvent

@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
+from mcp_transport.domain.current_call import CallLabel, label_fields, label_text, quote_detail
 from mcp_transport.domain.history import MAX_ARGUMENTS, MAX_MESSAGE, Ending, Failure, FailureKind
 from mcp_transport.domain.policy import Policy
-from mcp_transport.engine.current_call import CallLabel, label_fields, label_text, quote_detail
 from mcp_transport.kernel import raised_in
 from mcp_transport.protocol.jsonrpc import Outcome, Request
 
@@ -38,7 +38,7 @@ def describe_failure(forced: Failure | None, request: Request, outcome: Outcome 
         kind=kind,
         error=error,
         code=code if type(code) is int else None,
-        message=(text or _told(outcome))[:MAX_MESSAGE] if payloads else "",
+        message=(text or _client_text(outcome))[:MAX_MESSAGE] if payloads else "",
         arguments=_arguments(request) if payloads else "",
     )
 
@@ -56,7 +56,7 @@ def log_failure_of(failure: Failure, label: CallLabel, seconds: float, node: str
     logger.info("%s ended without a result: %s", quote_detail(label[3]), line, extra=extra)
 
 
-def _told(outcome: Outcome | None) -> str:
+def _client_text(outcome: Outcome | None) -> str:
     """Return what the client was told."""
     if outcome is None:
         return ""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from mcp_transport.engine.current_call import current_call
+from mcp_transport.domain.current_call import current_call
 from mcp_transport.kernel import is_interrupt
 
 __all__ = ["contain_exits"]

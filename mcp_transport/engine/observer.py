@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from mcp_transport.domain.audit_events import AuditEvent
+from mcp_transport.domain.current_call import quote_detail
 from mcp_transport.domain.session import short_id
-from mcp_transport.engine.current_call import quote_detail
 
 __all__ = ["Auditor", "ClusterEvent", "Observer"]
 

@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from mcp_transport.domain.history import MAX_ERROR, MAX_MESSAGE, FailureKind
 from mcp_transport.exceptions import Overloaded
 from mcp_transport.kernel.errors import Refused, TooLarge
-from mcp_transport.kernel.limits import LimitError
 from mcp_transport.protocol.errors import INVALID_PARAMS, METHOD_NOT_FOUND, RESOURCE_NOT_FOUND
 from mcp_transport.protocol.jsonrpc import Outcome
 
@@ -87,7 +86,7 @@ def _kind(error: BaseException) -> FailureKind:
         return FailureKind.TOO_LARGE
     if isinstance(error, Refused):
         return FailureKind.REFUSED
-    if isinstance(error, ValidationError | LimitError):
+    if isinstance(error, ValidationError):
         return FailureKind.INVALID
     if not isinstance(error, MCPError):
         return FailureKind.EXCEPTION

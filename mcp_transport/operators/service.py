@@ -15,7 +15,7 @@ from mcp_transport.backends.records import NodeRecord, Overview, Page, StreamRec
 from mcp_transport.backends.results import Event
 from mcp_transport.domain.metrics import TrafficSummary, aggregate
 from mcp_transport.domain.node_messages import CancelCall, CircuitClosed
-from mcp_transport.domain.session import Session
+from mcp_transport.domain.session import InFlightRequest, Session
 from mcp_transport.domain.session_query import EVERYTHING, SessionQuery
 from mcp_transport.domain.stream_messages import StreamMessage, summarize
 from mcp_transport.exceptions import Unreadable
@@ -32,6 +32,7 @@ __all__ = [
     "nodes",
     "overview",
     "reset_circuit_breaker",
+    "running_call",
     "session_detail",
     "sessions",
     "traffic",
@@ -154,6 +155,14 @@ async def end_session(key: str) -> bool:
     """End a session on every node; return False if it has already ended. Raises: BackendError."""
     async with _backend():
         return await attempt(_UNREADABLE, bootstrap.endpoint().close_session(key), False)
+
+
+async def running_call(key: str, request_id: RequestId) -> InFlightRequest | None:
+    """Return a running call of a session, or None. Raises: BackendError."""
+    async with _backend() as backend:
+        session = await backend.sessions.get(key)
+        calls = await backend.sessions.in_flight(key) if session is not None else ()
+        return next((call for call in calls if call.request_id == request_id), None)
 
 
 async def cancel_call(key: str, request_id: RequestId) -> bool:

@@ -53,8 +53,8 @@ __all__ = [
     "encode_endings",
     "encode_event",
     "encode_members",
+    "encode_note",
     "encode_request",
-    "quoted",
 ]
 
 RECORD_FIELDS: Final = (
@@ -146,13 +146,12 @@ _cached_about = lru_cache(maxsize=1024)(_decode_about)  # the value never change
 
 def encode_request(request: InFlightRequest) -> bytes:
     """Encode a request in flight, in the order of REQUEST_FIELDS; `enter.lua` sets its start."""
-    head = f"{request.node} {request.stream} 0 {request.digest.hex()} {request.safe:d} {quoted(request.operation)} "
+    head = f"{request.node} {request.stream} 0 {request.digest.hex()} {request.safe:d} {_quoted(request.operation)} "
     return head.encode() + request.body
 
 
 @lru_cache(maxsize=1024)  # more than a server has tools
-def quoted(text: str) -> str:
-    """Encode an operation as one word."""
+def _quoted(text: str) -> str:
     return quote(text, safe="/", errors="replace")
 
 
@@ -198,6 +197,12 @@ def encode_endings(endings: Endings) -> list[Any]:
 def _ending(request_id: RequestId, failure: Failure) -> bytes:
     # The id is what `decode_history` finds the entry by.
     return b" ".join((failure.ending.encode(), quote(encode_id(request_id)).encode(), encode_failure(failure)))
+
+
+def encode_note(entry: HistoryEntry) -> list[Any]:
+    """Encode a request that was not admitted: node, operation, id and ending."""
+    endings = {} if entry.request_id is None else {entry.request_id: entry.failure or Ending.ERROR}
+    return [entry.node, _quoted(entry.operation), *encode_endings(endings)]
 
 
 def decode_history(lines: Sequence[bytes], failures: Sequence[bytes | None]) -> tuple[HistoryEntry, ...]:

@@ -16,7 +16,7 @@ from mcp_transport.backends.redis.pending import IndexChanges
 from mcp_transport.backends.redis.rates import bucket_arguments, bucket_keys
 from mcp_transport.backends.redis.session_index import SessionIndexWriter
 from mcp_transport.backends.results import Closing, Entered, NoRoom, RateLimited
-from mcp_transport.domain.history import Ending, Endings, HistoryEntry
+from mcp_transport.domain.history import Endings, HistoryEntry
 from mcp_transport.domain.rate_limit import Charge
 from mcp_transport.domain.session import InFlightRequest, Session, short_id
 from mcp_transport.exceptions import Unreadable
@@ -173,9 +173,8 @@ class RedisSessionStore(SessionStore):
 
     async def note(self, key: str, principal: str, entry: HistoryEntry) -> None:
         if entry.request_id is not None:
-            [name, ending] = codec.encode_endings({entry.request_id: entry.failure or Ending.ERROR})
-            arguments = [principal, self._client.policy.session_history, entry.node, codec.quoted(entry.operation)]
-            await self._run("note", key, ("history",), [*arguments, name, ending], deferred=True)
+            arguments = [principal, self._client.policy.session_history, *codec.encode_note(entry)]
+            await self._run("note", key, ("history",), arguments, deferred=True)
 
     async def update(self, key: str, **changes: Any) -> None:
         if changes.get("initialized"):

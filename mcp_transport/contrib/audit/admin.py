@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from mcp_transport.contrib.audit.models import AuditEntry, Outcome
+from mcp_transport.contrib.audit.models import FAILURE_CHOICES, AuditEntry, Outcome
 from mcp_transport.operators.representation.formats import exact_time, number
 
 __all__ = ["AuditEntryAdmin"]
@@ -109,7 +109,8 @@ class AuditEntryAdmin(admin.ModelAdmin):
         if not entry.kind:
             return outcome
         details = ", ".join(filter(None, [entry.error, "" if entry.code is None else str(entry.code)]))
-        return f"{outcome}: {entry.get_kind_display()}" + (f" ({details})" if details else "")
+        why = dict(FAILURE_CHOICES).get(entry.kind, entry.kind)
+        return f"{outcome}: {why}" + (f" ({details})" if details else "")
 
     @admin.display(description=_("duration (s)"), ordering="seconds")
     def duration(self, entry: AuditEntry) -> str | None:

@@ -12,13 +12,13 @@ from mcp_transport.contrib.audit.serialization import single_line, values_of
 from mcp_transport.domain.audit_events import AuditEvent
 from mcp_transport.operators.representation.sessions import FAILURES
 
-__all__ = ["AuditEntries", "AuditEntry", "Event", "Outcome"]
+__all__ = ["FAILURE_CHOICES", "AuditEntries", "AuditEntry", "Event", "Outcome"]
 
 # Within the limit of parameters per statement of every database.
 _DELETE_BATCH: Final = 500
 
 
-_FAILURES: Final = [(kind.value, label) for kind, label in FAILURES.items()]
+FAILURE_CHOICES: Final = [(kind.value, label) for kind, label in FAILURES.items()]
 
 
 class Event(models.TextChoices):
@@ -115,7 +115,7 @@ class AuditEntry(models.Model):
         blank=True,
         default="",
         db_default="",
-        choices=_FAILURES,
+        choices=FAILURE_CHOICES,
         help_text=_("Why the call has no result."),
     )
     error = models.CharField(

@@ -7,9 +7,9 @@ import logging
 from contextlib import suppress
 from contextvars import copy_context
 
+from mcp_transport.domain.current_call import current_call
 from mcp_transport.domain.node_messages import CancelCall, ReplyArrived
 from mcp_transport.domain.principal import Principal
-from mcp_transport.engine.current_call import current_call
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.session_channel import SessionChannel
 from mcp_transport.engine.sessionful.request_context import SessionRequest

@@ -41,6 +41,7 @@ __all__ = [
     "STREAM",
     "activity_tables",
     "detail_table",
+    "ending_text",
     "failure_text",
     "stream_operations",
     "streams_table",
@@ -155,9 +156,12 @@ STREAM: Final[tuple[Field[StreamRecord], ...]] = (
 
 
 def _event_label(entry: HistoryEntry) -> Label:
-    if entry.failure is not None:
-        return failure_text(entry.failure)
-    return _ENDINGS[entry.ending] if entry.ending else _EVENTS[entry.what]
+    return ending_text(entry) if entry.failure is None else failure_text(entry.failure)
+
+
+def ending_text(entry: HistoryEntry) -> str:
+    """Return what happened, without the reason."""
+    return str(_ENDINGS[entry.ending] if entry.ending else _EVENTS[entry.what])
 
 
 def failure_text(failure: Failure) -> str:
