@@ -20,6 +20,7 @@ from mcp_transport.backends.codec import (
     each,
     encode_failure,
     encode_id,
+    milliseconds,
     seconds,
     strict,
 )
@@ -200,9 +201,9 @@ def _ending(request_id: RequestId, failure: Failure) -> bytes:
 
 
 def encode_note(entry: HistoryEntry) -> list[Any]:
-    """Encode a request that was not admitted: node, operation, id and ending."""
+    """Encode a request that was not admitted: time, node, operation, id and ending."""
     endings = {} if entry.request_id is None else {entry.request_id: entry.failure or Ending.ERROR}
-    return [entry.node, _quoted(entry.operation), *encode_endings(endings)]
+    return [milliseconds(entry.when), entry.node, _quoted(entry.operation), *encode_endings(endings)]
 
 
 def decode_history(lines: Sequence[bytes], failures: Sequence[bytes | None]) -> tuple[HistoryEntry, ...]:

@@ -32,6 +32,9 @@ _MAX_IDLE_SEARCHES: Final = 8
 # How far apart the clocks of a Cluster's servers may be; session ids also round to whole seconds.
 _MAX_CLOCK_SKEW_MILLISECONDS: Final = 2000
 
+# Notes that wait for the next heartbeat.
+_MAX_NOTES: Final = 100
+
 _BAD_INDEX: Final = "a session cannot be added to an index"
 
 _CANCEL_KEEP: Final = milliseconds(CANCEL_KEEP_SECONDS)
@@ -172,9 +175,9 @@ class RedisSessionStore(SessionStore):
         return codec.decode_history(*reply) if reply is not None else ()
 
     async def note(self, key: str, principal: str, entry: HistoryEntry) -> None:
-        if entry.request_id is not None:
+        if entry.request_id is not None and len(self._changes.notes) < _MAX_NOTES:
             arguments = [principal, self._client.policy.session_history, *codec.encode_note(entry)]
-            await self._run("note", key, ("history",), arguments, deferred=True)
+            self._changes.notes.append((key, arguments))
 
     async def update(self, key: str, **changes: Any) -> None:
         if changes.get("initialized"):
