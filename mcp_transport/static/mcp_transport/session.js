@@ -31,11 +31,11 @@
     for (const name of ["key", "order", "state", "direction"]) line.dataset[name] = item[name];
     line.dataset.at = item.at.toFixed(3);
     add(line, "span", list.dataset[item.direction] || "", "direction");
-    for (const text of item.texts) {
+    item.texts.forEach((text, at) => {
       add(line, "bdi", text);
       line.append(" ");
-    }
-    add(line, "span", item.label, "badge");
+      if (at === 0) add(line, "span", item.label, "badge");
+    });
     const times = add(line, "span", "", "times");
     add(times, "time", item.time).dateTime = item.iso;
     times.append(" ");
