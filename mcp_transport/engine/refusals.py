@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
+from mcp_transport.domain.audit_events import ToolCalled
 from mcp_transport.domain.history import Ending, Failure, FailureKind, HistoryEntry, HistoryEvent
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import session_key
@@ -74,7 +75,7 @@ class RefusalNotes:
         forced = Failure(ending=Ending.ERROR, kind=FailureKind.REFUSED, error=error.reason)
         failure, now = describe_failure(forced, item, outcome, node.policy), node.clock.now()
         log_failure_of(failure, (key, item.id, principal, item.operation), 0.0, node.id)
-        if item.method == "tools/call" and not item.hidden:
+        if item.method == "tools/call" and not item.hidden and node.observer.audits(ToolCalled):
             call = AuditedCall(item, failure, principal, request.peer, key, node.id)
             audit_call(node.observer, call, when=now, seconds=0.0)
         if key and not node.freezes:
