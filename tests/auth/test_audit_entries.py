@@ -140,7 +140,8 @@ def test_the_previous_release_can_add_entries() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             'INSERT INTO mcp_audit_auditentry ("when", event, user, issuer, subject, address, session, client, '
-            "operation, name, outcome, reason) VALUES ('2025-01-01', 'tool_called', '', '', '', '', '', '', '', '', 'ok', '')"
+            "operation, name, outcome, reason) VALUES "
+            "('2025-01-01', 'tool_called', '', '', '', '', '', '', '', '', 'ok', '')"
         )
     assert AuditEntry.objects.get().kind == ""
 
