@@ -155,8 +155,8 @@ class Call:
         now = self._context.clock.now()
         seconds = max(0.0, now - self._started_at)
         if self.request.method != "subscriptions/listen":  # whose duration is up to the client
-            operation = self._operation()
-            self._context.call_metrics.record_call(operation, self._version, now, seconds, self.ended.ending)
+            operation, ending = self._operation(), Ending.OK if self._ended is None else self._ended.ending
+            self._context.call_metrics.record_call(operation, self._version, now, seconds, ending)
             if is_measured():
                 durations, http = self._context.kernel.durations, self._sent.http_version
                 durations.record(operation, self._version, seconds, self.outcome, http)
