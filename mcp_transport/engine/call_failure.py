@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -53,7 +54,8 @@ def log_failure_of(failure: Failure, label: CallLabel, seconds: float, node: str
     line = " ".join((*shown, f"node={node}", label_text(fields)))
     extra = {"session": fields.get("session", ""), "request_id": fields.get("request", ""), "node": node, **details}
     extra |= {name: fields[name] for name in ("user", "tool") if name in fields}
-    logger.info("%s ended without a result: %s", quote_detail(label[3]), line, extra=extra)
+    with suppress(Exception):  # a handler of logging may fail; the call has ended
+        logger.info("%s ended without a result: %s", quote_detail(label[3]), line, extra=extra)
 
 
 def _client_text(outcome: Outcome | None) -> str:

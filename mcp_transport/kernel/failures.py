@@ -23,6 +23,7 @@ ExceptionText = Callable[[BaseException], str]
 """Returns the text of an exception, as far as it may be shown."""
 
 _UNEXPECTED: Final = (UnexpectedToolError, UnexpectedResourceError)
+_MAX_CAUSES: Final = 20
 _UNKNOWN_CODES: Final = (METHOD_NOT_FOUND, RESOURCE_NOT_FOUND)
 
 
@@ -60,7 +61,9 @@ def raised_error(error: BaseException, text: ExceptionText = no_text) -> RaisedE
     cause = error.__cause__
     if isinstance(error, ToolError) and isinstance(cause, ValidationError) and not isinstance(error, _UNEXPECTED):
         return RaisedError(FailureKind.INVALID, type(cause).__name__)
-    while isinstance(error, ToolError | ResourceError) and error.__cause__ is not None:
+    for _ in range(_MAX_CAUSES):  # a bound, since causes may go in a circle
+        if not isinstance(error, ToolError | ResourceError) or error.__cause__ is None:
+            break
         error = error.__cause__
     kind = FailureKind.TOOL_ERROR if isinstance(error, ToolError | ResourceError) else _kind(error)
     name = type(error).__name__[:MAX_ERROR]
