@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
+from mcp_transport.backends.former_names import Contract
 from mcp_transport.backends.records import Facets, NodeRecord, Overview, Page, SessionCounts, StreamRecord
 from mcp_transport.backends.results import Appended, Attached, Claimed, Closing, Emitted, Entered, Event
 from mcp_transport.domain.history import Endings, HistoryEntry
@@ -55,28 +56,8 @@ NO_ENDINGS: Final[Endings] = MappingProxyType({})
 Measure = Callable[[], ProcessMetrics]
 """Returns the metrics of this process."""
 
-# Former names of methods: a class that overrides one would run without its override.
-_FORMER_NAMES: Final = {
-    "is_in_doubt": "lease_may_be_lost",
-    "watch": "journal_at_once",
-    "settled": "flush",
-    "retire": "announce_drain",
-    "numbers": "metrics",
-    "sessions": "page",
-    "streams": "stream_records",
-}
 
-
-class _Contract:
-    """Refuses methods with a former name."""
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        for former in _FORMER_NAMES.keys() & vars(cls).keys():
-            raise TypeError(f"{cls.__qualname__}.{former}() must be renamed to {_FORMER_NAMES[former]}()")
-
-
-class SessionStore(_Contract, ABC):
+class SessionStore(Contract, ABC):
     """Stores the records of sessions, their requests in flight, and the state that tools keep in them."""
 
     shares_sessions: bool = False
@@ -190,7 +171,7 @@ class SessionStore(_Contract, ABC):
         """Store one value or, with None, delete it; return whether the name existed before."""
 
 
-class StreamLog(_Contract, ABC):
+class StreamLog(Contract, ABC):
     """Stores the events of a session's streams, and which node writes and holds each of them."""
 
     shares_streams: bool = False
@@ -266,7 +247,7 @@ class StreamLog(_Contract, ABC):
         return ()
 
 
-class NodeBus(_Contract, ABC):
+class NodeBus(Contract, ABC):
     """Knows the live nodes, and carries messages between them."""
 
     @abstractmethod
@@ -335,7 +316,7 @@ class NodeBus(_Contract, ABC):
         """Return the number of the newest broadcast, or an empty string if there is none."""
 
 
-class SessionIndex(_Contract, ABC):
+class SessionIndex(Contract, ABC):
     """Lists sessions for operators; a backend may have none."""
 
     @abstractmethod
