@@ -133,13 +133,17 @@ def _build_endpoint() -> Endpoint:
     from mcp_transport.engine.endpoint import Endpoint
     from mcp_transport.engine.observer import Observer
     from mcp_transport.kernel import Kernel
+    from mcp_transport.log_redaction import shown_text
     from mcp_transport.rate_limits import build_rate_limits, build_throttle
     from mcp_transport.signals import SignalAuditor
     from mcp_transport.threads import thread_limiter
 
     authenticator, clock = _cached_authentication(), SteadyClock() if backend_name() == "memory" else SystemClock()
+    kernel = Kernel(configured_server(), fast=conf.get("FAST_PATH"))
+    if conf.policy().failure_payloads:
+        kernel.show_exception_texts(shown_text)
     built = Endpoint(
-        Kernel(configured_server(), fast=conf.get("FAST_PATH")),
+        kernel,
         build_backend(clock),
         conf.policy(),
         keys=derived_keys("replies"),

@@ -14,7 +14,7 @@ from mcp.server.mcpserver import Context as SDKContext
 from mcp.server.mcpserver.exceptions import ToolError
 
 from mcp_transport.exceptions import Overloaded
-from mcp_transport.kernel import MCPError, Refused, begin_call, convert_context
+from mcp_transport.kernel import MCPError, Refused, begin_call, convert_context, note_failure
 from mcp_transport.protocol.errors import overloaded
 from mcp_transport.serialization import to_wire, to_wire_async
 from mcp_transport.signatures import definition_error, inspect_function, qualified_name
@@ -59,6 +59,9 @@ def adapt(
             raise Refused(overloaded(error)) from None
         except MCPError as error:
             error.error.data = await to_wire_async(error.data)
+            raise
+        except Exception as error:  # on the SDK's own path, nobody else sees its class
+            note_failure(error)
             raise
 
     adapted: Callable[..., Coroutine[Any, Any, Any]] = inspected.describe(run)

@@ -13,10 +13,11 @@ from typing import Final
 from django.conf import settings
 
 from mcp_transport import conf
+from mcp_transport.log_context import CallSuffix
 from mcp_transport.protocol.quoting import truncate
 from mcp_transport.redaction import WITHHELD, is_long, raised_in, redacted
 
-__all__ = ["RedactExceptionText", "captured_exceptions", "install"]
+__all__ = ["RedactExceptionText", "captured_exceptions", "install", "shown_text"]
 
 _LOGGERS: Final = (
     "mcp.server.mcpserver.server",
@@ -127,11 +128,19 @@ class RedactExceptionText(logging.Filter):
 
 def install() -> None:
     """Add the filters to all loggers; calling this twice has no effect."""
-    for kind, names in ((EscapeClientText, _CLIENT_TEXT_LOGGERS), (RedactExceptionText, _LOGGERS)):
+    filters = ((EscapeClientText, _CLIENT_TEXT_LOGGERS), (RedactExceptionText, _LOGGERS), (CallSuffix, _LOGGERS))
+    for kind, names in filters:
         for name in names:
             logger = logging.getLogger(name)
             if not any(isinstance(item, kind) for item in logger.filters):
                 logger.addFilter(kind())
+
+
+def shown_text(error: BaseException) -> str:
+    """Return the text of a handler's exception, if logs have it, too; of a long one, that it was withheld."""
+    if not _has_exception_texts():
+        return ""
+    return WITHHELD if is_long(error) else str(error)
 
 
 def _escaped(value: object) -> object:

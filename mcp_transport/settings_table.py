@@ -210,6 +210,11 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "SESSION_HISTORY": _from_policy(
         "session_history", int, "How many of a session's last requests are kept for operators; 0 keeps none.", 0
     ),
+    "FAILURE_PAYLOADS": _from_policy(
+        "failure_payloads",
+        bool,
+        "Whether operators with the permission for payloads see the message and the arguments of failed calls.",
+    ),
     "MAX_REQUEST_BYTES": _from_policy("max_request_bytes", int, "The maximum size of a request body.", 1),
     "MAX_REQUEST_VALUES": _from_policy(
         "max_request_values", int, "The maximum number of JSON values in a request body, at any depth.", 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,12 +12,22 @@ from django.core import signing
 
 from mcp_transport.admin.dashboard import Dashboard, to_json
 from mcp_transport.admin.dashboard_options import DashboardOptions, may_drain
-from mcp_transport.admin.tables import MessageRow, message_row, session_tables
+from mcp_transport.admin.session_page import (
+    Item,
+    Waits,
+    message_items,
+    moments,
+    request_items,
+    session_tables,
+    update_waits,
+)
 from mcp_transport.domain.session import short_id
+from mcp_transport.domain.session_query import state_of
 from mcp_transport.domain.stream_messages import StreamMessage
 from mcp_transport.operators import service
 from mcp_transport.operators.records import SessionDetail
 from mcp_transport.operators.representation.fields import Table
+from mcp_transport.operators.representation.sessions import STATE_LABELS
 
 __all__ = [
     "MessageFollower",
@@ -25,6 +36,7 @@ __all__ = [
     "may_drain",
     "may_see_payloads",
     "may_view",
+    "session_state",
     "session_update",
 ]
 
@@ -54,6 +66,8 @@ class MessageFollower:
     key: str
     payloads: bool = False
     after: Mapping[str, int] = field(default_factory=dict)
+    waits: Waits = field(default_factory=dict)
+    """Which streams wait for their clients, after the messages that were read."""
 
     @classmethod
     def begin(cls, user: Any, key: str, query: Mapping[str, str], cursor: str = "") -> MessageFollower:
@@ -61,6 +75,7 @@ class MessageFollower:
         follower = cls(user=str(user.pk), key=key, payloads=query.get("payloads") == "1" and may_see_payloads(user))
         state = follower._read_cursor(cursor)
         follower.after = state.get("after", {})
+        follower.waits = {stream: (method, since) for stream, (method, since) in state.get("waits", {}).items()}
         if follower.payloads and not state.get("payloads"):
             logger.info("user %s viewed the payloads of session %s", user.pk, short_id(key))
         return follower
@@ -68,7 +83,7 @@ class MessageFollower:
     @property
     def cursor(self) -> str:
         """Return the signed position, which is valid for this user and session only."""
-        value = {"after": dict(self.after), "payloads": self.payloads}
+        value = {"after": dict(self.after), "payloads": self.payloads, "waits": dict(self.waits)}
         return signing.dumps(value, salt=self._salt, compress=True)
 
     @property
@@ -88,12 +103,16 @@ class MessageFollower:
         batch = await service.new_messages(self.key, self.after) if detail is not None else None
         if detail is None or batch is None:
             return None
-        self.after = batch.cursor
+        self.after, self.waits = batch.cursor, update_waits(self.waits, batch.messages)
         return detail, batch.messages
 
-    def rows(self, messages: tuple[StreamMessage, ...]) -> list[MessageRow]:
-        """Return messages as lines of a page."""
-        return [message_row(message, payloads=self.payloads) for message in messages]
+    def messages(self, detail: SessionDetail, messages: tuple[StreamMessage, ...]) -> list[Item]:
+        """Return messages as lines of the timeline."""
+        return message_items(detail, messages, payloads=self.payloads)
+
+    def requests(self, detail: SessionDetail) -> list[Item]:
+        """Return requests and events as lines of the timeline."""
+        return request_items(detail, self.waits, payloads=self.payloads)
 
 
 async def session_update(follower: MessageFollower) -> dict[str, Any]:
@@ -103,10 +122,19 @@ async def session_update(follower: MessageFollower) -> dict[str, Any]:
         return {"over": True}
     detail, messages = result
     return {
-        "tables": _rows(session_tables(detail)),
-        "messages": [row.to_json() for row in follower.rows(messages)],
+        "tables": _rows(session_tables(detail, follower.waits)),
+        "state": session_state(detail),
+        "moments": moments(detail),
+        "timeline": [item.to_json() for item in follower.requests(detail)],
+        "messages": [item.to_json() for item in follower.messages(detail, messages)],
         "cursor": follower.cursor,
     }
+
+
+def session_state(detail: SessionDetail) -> dict[str, str]:
+    """Return the state of a session, and its words."""
+    state = state_of(detail.session, time.time())
+    return {"value": state.value, "label": str(STATE_LABELS[state])}
 
 
 async def dashboard(options: DashboardOptions) -> Dashboard:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+import re
+from collections.abc import Callable
+from typing import Any, Final
 
 from asgiref.sync import async_to_sync
 from django.contrib import messages
@@ -15,16 +16,20 @@ from django.utils.translation import gettext_lazy as _
 
 from mcp_transport.admin import live
 from mcp_transport.admin.dashboard_pages import DashboardPages
+from mcp_transport.admin.links import session_links
 from mcp_transport.admin.list_pages import ListPages
 from mcp_transport.admin.pages import KEY, handles_outages, json_response
-from mcp_transport.admin.tables import MessageRow, parse_request_id, session_tables
+from mcp_transport.admin.session_page import call_name, merged, moments, session_tables
+from mcp_transport.admin.tables import parse_request_id
 from mcp_transport.domain.session import short_id
 from mcp_transport.models import Session
 from mcp_transport.operators import service
-from mcp_transport.operators.records import SessionDetail
 from mcp_transport.operators.representation.formats import pretty_json
 
 __all__ = ["SessionAdmin"]
+
+
+_SHORT_ID: Final = re.compile(r"[A-Za-z2-7]{10,25}")
 
 
 class SessionAdmin(ListPages, DashboardPages):
@@ -70,7 +75,7 @@ class SessionAdmin(ListPages, DashboardPages):
         """Show a session."""
         self.check_may_view(request)
         if not KEY.fullmatch(object_id):
-            return self.back(request, over=object_id)
+            return self._find(request, object_id)
         follower = live.MessageFollower.begin(request.user, object_id, request.GET)
         result = async_to_sync(follower.read)()
         if result is None:
@@ -81,12 +86,25 @@ class SessionAdmin(ListPages, DashboardPages):
             "change_form",
             title=_("MCP session %(id)s") % {"id": short_id(object_id)},
             key=object_id,
-            tables={table.name: table for table in session_tables(detail)},
+            tables={table.name: table for table in session_tables(detail, follower.waits)},
+            moments=moments(detail),
+            state=live.session_state(detail),
+            links=session_links(self.admin_site.name, request.user, detail.session),
             capabilities=pretty_json(detail.session.capabilities),
             follower=follower,
             may_see_payloads=live.may_see_payloads(request.user),
-            logs=_by_stream(detail, follower.rows(new_messages)),
+            timeline=merged(follower.requests(detail), follower.messages(detail, new_messages)),
         )
+
+    def _find(self, request: HttpRequest, name: str) -> HttpResponse:
+        """Redirect to the page of the session with a short ID, as in log lines."""
+        if not _SHORT_ID.fullmatch(name) or not service.can_list():
+            return self.back(request, over=name)
+        try:
+            key = async_to_sync(service.find_session)(name).key
+        except LookupError:
+            return self.back(request, over=name)
+        return HttpResponseRedirect(self.address("change", key))
 
     def live_view(self, request: HttpRequest, key: str) -> HttpResponse:
         """Return the update of a session's page that polls."""
@@ -108,17 +126,15 @@ class SessionAdmin(ListPages, DashboardPages):
         request_id = parse_request_id(request.POST.get("request", ""))
         if not KEY.fullmatch(key):
             return self.back(request, over=key)
-        if request_id is not None and async_to_sync(service.cancel_call)(key, request_id):
-            self.log_change(request, Session(key=key), str(_("Cancelled a call.")))
+        call = None if request_id is None else async_to_sync(service.running_call)(key, request_id)
+        if call is not None and not request.POST.get("post"):
+            title = _("Cancel the call?")
+            return self.page(
+                request, "cancel_confirmation", title=title, key=key, call=call, request_id=request.POST["request"]
+            )
+        if call is not None and async_to_sync(service.cancel_call)(key, call.request_id):
+            self.log_change(request, Session(key=key), str(_("Cancelled the call %s.")) % call_name(call))
             messages.success(request, _("The call is being cancelled."))
         else:
             messages.warning(request, _("That call is no longer running."))
         return HttpResponseRedirect(self.address("change", key))
-
-
-def _by_stream(detail: SessionDetail, rows: Iterable[MessageRow]) -> list[tuple[str, list[MessageRow]]]:
-    """Group messages by stream."""
-    logs: dict[str, list[MessageRow]] = {stream.name: [] for stream in detail.streams}
-    for row in rows:
-        logs.setdefault(row.stream, []).append(row)
-    return list(logs.items())

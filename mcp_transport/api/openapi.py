@@ -64,8 +64,11 @@ _LIST_QUERY: Final = [
     _query("page_size", "The number of sessions per page.", _SIZE),
     _query("cursor", "From `next` or `previous`; valid for the same filters and ordering only.", TEXT.schema),
 ]
+_PAYLOADS: Final = _query(
+    "payloads", "Include payloads? Also requires `mcp_transport.view_mcp_payloads`.", FLAG.schema
+)
 _MESSAGE_QUERY: Final = [
-    _query("payloads", "Include payloads? Also requires `mcp_transport.view_mcp_payloads`.", FLAG.schema),
+    _PAYLOADS,
     _query("cursor", "From `next`; without it, from the first stored message.", TEXT.schema),
 ]
 _ID: Final = [
@@ -91,7 +94,9 @@ _PATHS: Final[Schema] = {
     },
     "/sessions/{id}/": {
         "parameters": _ID,
-        "get": _operation("showSession", "Show a session", "view", "SessionDetail", *_LOOKUP),
+        "get": _operation(
+            "showSession", "Show a session", "view", "SessionDetail", "400", *_LOOKUP, parameters=[_PAYLOADS]
+        ),
         "delete": _operation("endSession", "End a session, its calls and its streams", "delete", "", *_LOOKUP),
     },
     "/sessions/{id}/calls/": {

@@ -74,7 +74,7 @@ class ListQuery(serializers.Serializer):
 
 
 class MessageQuery(serializers.Serializer):
-    """Validates the query parameters of the list of messages."""
+    """Validates the query parameters of a session and of the list of messages."""
 
     payloads = serializers.BooleanField(required=False, default=False)
 

@@ -8,7 +8,16 @@ from mcp_transport.operators.representation import kinds
 from mcp_transport.operators.representation.fields import object_schema
 from mcp_transport.operators.representation.kinds import Schema, array, reference
 from mcp_transport.operators.representation.metrics import NODE, OVERVIEW, POINT, TRAFFIC
-from mcp_transport.operators.representation.sessions import CALL, DETAIL, HISTORY, MESSAGE, PAYLOAD, SESSION, STREAM
+from mcp_transport.operators.representation.sessions import (
+    CALL,
+    DETAIL,
+    HISTORY,
+    HISTORY_PAYLOAD,
+    MESSAGE,
+    PAYLOAD,
+    SESSION,
+    STREAM,
+)
 
 __all__ = ["SCHEMAS"]
 
@@ -45,7 +54,10 @@ SCHEMAS: Final[Schema] = {
         results=array(reference("Session")),
     ),
     "SessionDetail": object_schema(DETAIL, all_processes=_all_processes("Are the calls, streams and history those")),
-    "HistoryEntry": object_schema(HISTORY),
+    "HistoryEntry": {
+        **object_schema((*HISTORY, *HISTORY_PAYLOAD)),
+        "required": [field.name for field in HISTORY],
+    },
     "Call": object_schema(CALL),
     "CallList": _list_of("Call"),
     "Cancellation": {

@@ -20,7 +20,14 @@ from mcp_transport.domain.session import short_id
 from mcp_transport.operators import records, service
 from mcp_transport.operators.representation.fields import to_json
 from mcp_transport.operators.representation.metrics import NODE, OVERVIEW, TRAFFIC
-from mcp_transport.operators.representation.sessions import CALL, DETAIL, MESSAGE, PAYLOAD, SESSION
+from mcp_transport.operators.representation.sessions import (
+    CALL,
+    DETAIL,
+    DETAIL_WITH_PAYLOADS,
+    MESSAGE,
+    PAYLOAD,
+    SESSION,
+)
 from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
 
 __all__ = [
@@ -61,8 +68,13 @@ class SessionDetail(OperatorView):
     actions = MappingProxyType({"DELETE": "delete"})
 
     def get(self, request: Any, id: str) -> Any:
-        """Return its fields and activity."""
-        return Response(to_json(DETAIL, _session_detail(id), all_processes=_shares_streams()))
+        """Return its fields and activity, and what failed requests say if payloads are requested."""
+        payloads = _includes_payloads(request)
+        detail = _session_detail(id)
+        if payloads:
+            logger.info("user %s read payloads of session %s", request.user.pk, short_id(detail.session.key))
+        fields = DETAIL_WITH_PAYLOADS if payloads else DETAIL
+        return Response(to_json(fields, detail, all_processes=_shares_streams()))
 
     def delete(self, request: Any, id: str) -> Any:
         """End it on every node."""

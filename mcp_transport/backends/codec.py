@@ -1,4 +1,4 @@
-"""Encode and decode values that the distributed backends store: ids, times, and messages between nodes.
+"""Encode and decode values that the distributed backends store: ids, times, failures, messages between nodes.
 
 Stored times are whole milliseconds; Python's are seconds as floats.
 """
@@ -13,6 +13,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 import orjson
 
+from mcp_transport.domain.history import MAX_ARGUMENTS, MAX_ERROR, MAX_MESSAGE, Ending, Failure, FailureKind
 from mcp_transport.domain.node_messages import NodeMessage
 from mcp_transport.domain.session import MAX_TIMESTAMP
 from mcp_transport.exceptions import Unreadable
@@ -20,10 +21,12 @@ from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
 from mcp_transport.supervision import log_failure
 
 __all__ = [
+    "decode_failure",
     "decode_id",
     "decode_message",
     "dumps",
     "each",
+    "encode_failure",
     "encode_id",
     "encode_message",
     "milliseconds",
@@ -96,6 +99,22 @@ def decode_id(raw: bytes) -> RequestId:
     if not is_request_id(request_id):
         raise ValueError("not a request id")
     return request_id
+
+
+def encode_failure(failure: Failure) -> bytes:
+    """Encode why a request has no result; its ending is stored elsewhere."""
+    texts = [text.encode(errors="replace").decode() for text in (failure.error, failure.message, failure.arguments)]
+    return dumps([failure.kind, failure.code, *texts])
+
+
+def decode_failure(raw: bytes, ending: Ending) -> Failure:
+    """Decode why a request that ended like this has no result. Raises: ValueError, TypeError."""
+    kind, code, error, message, arguments = orjson.loads(raw)
+    texts = {"error": (error, MAX_ERROR), "message": (message, MAX_MESSAGE), "arguments": (arguments, MAX_ARGUMENTS)}
+    if not all(isinstance(text, str) for text, _ in texts.values()) or type(code) not in (int, type(None)):
+        raise ValueError("not a failure")
+    cut = {name: text[:limit] for name, (text, limit) in texts.items()}
+    return Failure(ending=ending, kind=FailureKind(kind), code=code, **cut)
 
 
 def encode_message(message: NodeMessage) -> bytes:

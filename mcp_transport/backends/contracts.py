@@ -13,14 +13,14 @@ These rules let any node serve any session:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
 from mcp_transport.backends.former_names import Contract
 from mcp_transport.backends.records import Facets, NodeRecord, Overview, Page, SessionCounts, StreamRecord
 from mcp_transport.backends.results import Appended, Attached, Claimed, Closing, Emitted, Entered, Event
-from mcp_transport.domain.history import Ending, HistoryEntry
+from mcp_transport.domain.history import Endings, HistoryEntry
 from mcp_transport.domain.metrics import ProcessMetrics
 from mcp_transport.domain.node_messages import Broadcast, NodeMessage
 from mcp_transport.domain.rate_limit import Charge
@@ -51,7 +51,7 @@ CANCEL_KEEP_SECONDS: Final = 2.0
 MAX_CANCELS: Final = 100
 MAX_BROADCASTS: Final = 1000
 
-NO_ENDINGS: Final[Mapping[RequestId, Ending]] = MappingProxyType({})
+NO_ENDINGS: Final[Endings] = MappingProxyType({})
 
 Measure = Callable[[], ProcessMetrics]
 """Returns the metrics of this process."""
@@ -107,7 +107,7 @@ class SessionStore(Contract, ABC):
         """Wait until no cancelled operation can still reach the store."""
 
     @abstractmethod
-    async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> bool:
+    async def leave(self, key: str, endings: Endings, *, stream: str = "") -> bool:
         """Remove requests that ended from those in flight, and record how; return whether a node holds `stream`.
 
         With a `stream`, requests of another POST that have the same ids stay.
@@ -146,6 +146,9 @@ class SessionStore(Contract, ABC):
     async def history(self, key: str) -> tuple[HistoryEntry, ...]:
         """Return the history of a live session that this process can read, newest first."""
         return ()
+
+    async def note(self, key: str, principal: str, entry: HistoryEntry) -> None:
+        """Add a request that was not admitted to the history of a principal's session, in the background."""
 
     @abstractmethod
     async def subscribe(self, key: str, uri: str, subscribed: bool, limit: int, max_bytes: int) -> bool:
@@ -186,7 +189,7 @@ class StreamLog(Contract, ABC):
         writer: str = "",
         holder: str = "",
         refills: bool = False,
-        leaving: Mapping[RequestId, Ending] = NO_ENDINGS,
+        leaving: Endings = NO_ENDINGS,
     ) -> Appended | None:
         """Add a writer's numbered events to a stream's log; return None for a session that has ended.
 

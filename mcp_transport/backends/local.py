@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -26,7 +26,7 @@ from mcp_transport.backends.results import (
 )
 from mcp_transport.backends.streams import EventLog, LocalSession
 from mcp_transport.backends.subscriptions import changed_uris
-from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent, ended_entry
+from mcp_transport.domain.history import Endings, HistoryEntry, HistoryEvent, ended_entry
 from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import InFlightRequest, Session
@@ -113,7 +113,7 @@ class LocalBackend(LocalNodeBus, SessionStore, StreamLog):
             return ()
         return tuple(log.record(name) for name, log in self._local[key][1].logs.items())
 
-    async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> bool:
+    async def leave(self, key: str, endings: Endings, *, stream: str = "") -> bool:
         local = self._local[key][1] if key in self._local else LocalSession()
         running = [local.in_flight[item] for item in endings if item in local.in_flight]
         ended = [request for request in running if stream in ("", request.stream)]
@@ -130,6 +130,12 @@ class LocalBackend(LocalNodeBus, SessionStore, StreamLog):
         if key not in self._local or await self.load(key) is None:
             return ()
         return tuple(reversed(self._local[key][1].history))
+
+    async def note(self, key: str, principal: str, entry: HistoryEntry) -> None:
+        session = await self.load(key)
+        if session is not None and session.principal == principal:
+            noted = replace(entry, when=self._now())
+            self._local_session(key).add_history(noted, self._policy.session_history)
 
     async def update(self, key: str, **changes: Any) -> None:
         await self.modify(key, lambda session: replace(session, **changes))
@@ -193,7 +199,7 @@ class LocalBackend(LocalNodeBus, SessionStore, StreamLog):
         writer: str = "",
         holder: str = "",
         refills: bool = False,
-        leaving: Mapping[RequestId, Ending] = NO_ENDINGS,
+        leaving: Endings = NO_ENDINGS,
     ) -> Appended | None:
         # The logs die with their writers: no stream is claimed, no event lost, so `writer` and `refills` are unused.
         if key not in self._local or await self._has_ended(key):

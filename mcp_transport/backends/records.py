@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from mcp_transport.domain.metrics import Load
 from mcp_transport.domain.session import Session
+from mcp_transport.domain.stream_messages import Marks
 
 __all__ = ["Facets", "NodeRecord", "Overview", "Page", "SessionCounts", "StreamRecord"]
 
@@ -49,6 +50,8 @@ class StreamRecord:
     bytes: int = 0
     ended: bool = False
     """Has it ended, and is it stored only for clients that reconnect?"""
+    marks: Marks = ()
+    """When its newest messages were stored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from mcp_transport.backends.records import StreamRecord
 from mcp_transport.backends.results import Event, Holder
 from mcp_transport.domain.history import HistoryEntry, HistoryEvent
 from mcp_transport.domain.session import InFlightRequest
+from mcp_transport.domain.stream_messages import mark_time
 from mcp_transport.protocol.idempotency import is_keyed
 from mcp_transport.protocol.jsonrpc import RequestId
 
@@ -29,11 +30,15 @@ class EventLog:
         self.epoch = 0
         self.last_broadcast = ""
         self.ended_at: float | None = None
+        self.marks: list[tuple[int, float]] = []
+        """When its newest events were added."""
         self.digest = b""
         """The request's digest, once the stream of an idempotency key has ended."""
 
     def append(self, events: Sequence[Event], now: float) -> None:
         """Add numbered events; repeats are skipped, and everything before a gap counts as lost."""
+        if events and events[-1].seq > self.last:
+            mark_time(self.marks, self.last + 1, now)
         for event in events:
             if event.seq <= self.last:
                 continue
@@ -66,6 +71,7 @@ class EventLog:
             last=self.last,
             bytes=self._bytes,
             ended=self.ended_at is not None,
+            marks=tuple(self.marks),
         )
 
     def hand_to(self, node: str) -> tuple[Holder, Holder | None]:

@@ -48,6 +48,18 @@ class ToolCalled:
     seconds: float
     session: str = ""
     """Empty for a sessionless request."""
+    request: str = ""
+    """The id of the request as JSON."""
+    node: str = ""
+    """The node that ran or refused it."""
+    kind: str = ""
+    """Why there is no result: a `FailureKind`; empty for `ok`."""
+    error: str = ""
+    """The class of the exception or, of a refused call, the limit."""
+    code: int | None = None
+    """The code of the JSON-RPC error, if the client got one."""
+    message: str = field(default="", repr=False)
+    """What the client or the log was told; empty unless the settings enable it."""
     address: str = ""
     arguments: Mapping[str, Any] | None = field(default=None, repr=False)
     """None unless the settings enable them."""

@@ -37,6 +37,7 @@ class Policy(RequestRules):
     client_reply_timeout: float = 300.0
     write_timeout: float = 30.0
     session_history: int = 20  # 2 KB
+    failure_payloads: bool = False
     stream_max_events: int = 1000
     stream_max_bytes: int = 8 * 1024 * 1024
     stream_keep: float = 300.0

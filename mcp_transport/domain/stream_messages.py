@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
 
-__all__ = ["StreamMessage", "summarize"]
+__all__ = ["MARK_SECONDS", "MAX_MARKS", "Marks", "StreamMessage", "decode_marks", "mark_time", "summarize", "time_of"]
 
 _MAX_KIND: Final = 100
+_RESPONSES: Final = ("result", "error", "tool error")
+
+MARK_SECONDS: Final = 1.0
+"""How precisely the times of messages are known."""
+MAX_MARKS: Final = 16
+"""How many times a stream keeps; of older messages, none is known."""
+
+_MAX_MARKED: Final = 253_402_300_799_000  # the last millisecond of `datetime`
+
+Marks = Sequence[tuple[int, float]]
+"""When messages of a stream were stored: the number of a message, and the time of it and those that follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +38,13 @@ class StreamMessage:
     progress: str = ""
     """The progress of a call: `3 of 10`."""
     payload: bytes = b""
+    when: float = 0.0
+    """When it was stored, within `MARK_SECONDS`; 0 if that is unknown."""
+
+    @property
+    def is_server_request(self) -> bool:
+        """Return whether it asks the client for something."""
+        return self.request_id is not None and self.kind not in _RESPONSES
 
     @property
     def bytes(self) -> int:
@@ -33,7 +52,7 @@ class StreamMessage:
         return len(self.payload)
 
 
-def summarize(stream: str, number: int, payload: bytes) -> StreamMessage:
+def summarize(stream: str, number: int, payload: bytes, marks: Marks = ()) -> StreamMessage:
     """Summarize a message without its content; the caller must drop `payload` where it is not permitted."""
     try:
         value: Any = json.loads(payload) if payload else None
@@ -49,7 +68,30 @@ def summarize(stream: str, number: int, payload: bytes) -> StreamMessage:
         request_id=id if is_request_id(id) else None,
         progress=_progress(body.get("params")) if kind == "notifications/progress" else "",
         payload=payload,
+        when=time_of(marks, number),
     )
+
+
+def mark_time(marks: list[tuple[int, float]], number: int, now: float) -> None:
+    """Add when message `number` was stored to the marks of its stream, unless the newest one says so already."""
+    if not marks or not 0 <= now - marks[-1][1] < MARK_SECONDS:
+        marks.append((number, now))
+        del marks[:-MAX_MARKS]
+
+
+def time_of(marks: Marks, number: int) -> float:
+    """Return when a message was stored; 0 if that is unknown."""
+    at = bisect_right(marks, number, key=lambda mark: mark[0])
+    return marks[at - 1][1] if at else 0.0
+
+
+def decode_marks(stored: Any) -> tuple[tuple[int, float], ...]:
+    """Read marks from a flat list of numbers and milliseconds; return none if it is anything else."""
+    if not isinstance(stored, list) or len(stored) > 4 * MAX_MARKS or not all(type(item) is int for item in stored):
+        return ()
+    if not all(0 <= item < _MAX_MARKED for item in stored):
+        return ()
+    return tuple((number, time / 1000) for number, time in zip(stored[::2], stored[1::2], strict=False))
 
 
 def _kind(body: Mapping[str, Any]) -> str:

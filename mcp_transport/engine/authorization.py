@@ -10,7 +10,7 @@ from typing import Any
 from mcp_transport.domain.access_rule import AccessRule
 from mcp_transport.domain.audit_events import AccessDenied
 from mcp_transport.domain.principal import Principal
-from mcp_transport.engine.call import CallContexts
+from mcp_transport.engine.call_contexts import CallContexts
 from mcp_transport.engine.clock import Clock
 from mcp_transport.engine.observer import Observer
 from mcp_transport.exceptions import ProtocolError

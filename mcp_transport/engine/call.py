@@ -9,24 +9,25 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import Context, copy_context
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final
 
 from mcp_transport.domain.audit_events import ToolCalled
 from mcp_transport.domain.circuit_breaker import Result
-from mcp_transport.domain.history import Ending
+from mcp_transport.domain.current_call import CallLabel, current_call, label_fields
+from mcp_transport.domain.history import AnyEnding, Ending, Failure, FailureKind
 from mcp_transport.domain.principal import Principal
 from mcp_transport.engine.admission import Limiters, is_limited, release
 from mcp_transport.engine.audited_call import AuditedCall, audit_call
+from mcp_transport.engine.call_failure import describe_failure, log_failure_of
 from mcp_transport.engine.clock import Timer
 from mcp_transport.engine.coalescing import READING_METHODS
 from mcp_transport.engine.codec import encode
-from mcp_transport.engine.handler_tasks import in_handler
 from mcp_transport.engine.memory_budget import Reservation
 from mcp_transport.engine.node_context import NodeContext
 from mcp_transport.engine.observer import ClusterEvent
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import Overloaded
-from mcp_transport.kernel import CallLimits, CallPermit, Exchange, TooLarge, is_interrupt, is_measured
+from mcp_transport.kernel import CallLimits, CallPermit, Exchange, TooLarge, is_interrupt, is_measured, note_failure
 from mcp_transport.protocol.errors import (
     INTERNAL_ERROR,
     METHOD_NOT_FOUND,
@@ -37,23 +38,12 @@ from mcp_transport.protocol.errors import (
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import MAX_OPERATION, Outcome, Request
 
-__all__ = ["FAILED", "Call", "CallContexts", "no_context"]
+__all__ = ["FAILED", "Call", "no_context"]
 
 logger = logging.getLogger(__name__)
 
 FAILED: Final = Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
 """The outcome of a call that failed outside of its handler."""
-
-
-class CallContexts(Protocol):
-    """Builds the context of a call, such as a thread for synchronous code.
-
-    Without a principal, the context is for the authentication of a request; without a request, for a second run.
-    """
-
-    def __call__(
-        self, request: HTTPRequest | None = None, principal: Principal | None = None
-    ) -> AbstractAsyncContextManager[None]: ...
 
 
 def no_context(
@@ -88,7 +78,7 @@ class Call:
         self.payload = b""
         """The outcome as a JSON-RPC response."""
         self._has_ended = self._is_audited = self._is_cancelled = False
-        self._forced_ending: Ending | None = None
+        self._ended: Failure | None = None  # before the end, what forces it
         self._started_at = 0.0
         self._waited = 0.0  # how long the call has waited for its client when its timer last expired
         self.has_started = False
@@ -104,9 +94,8 @@ class Call:
     def start(self, done: Callable[[Call], None], memory: Reservation | None = None) -> None:
         """Start the call; `done` is called once, at the end. The `memory` of a large request is held until then."""
         self._started_at = self._context.clock.now()
-        is_tool = self.request.method == "tools/call" and not self.request.hidden
-        auditor = self._context.observer.auditor
-        self._is_audited = is_tool and auditor is not None and auditor.wants(ToolCalled)
+        auditor, is_tool = self._context.observer.auditor, self.request.method == "tools/call"
+        self._is_audited = is_tool and not self.request.hidden and auditor is not None and auditor.wants(ToolCalled)
         self._done = done
         self._begin(copy_context(), memory)
         if self._context.abandons_calls:  # admitted late, since the store was slow
@@ -131,6 +120,8 @@ class Call:
                 self._permit.settle(Result.NOTHING)  # unless the tool's function has, or a timeout
             if self._context.shared_runs.by_owner:
                 self._outdate_runs()
+            if self._ended is not None or self.outcome is None or self.outcome.failed:
+                self._ended = describe_failure(self._ended, self.request, self.outcome, self._context.policy)
             self._done(self)
             self._report()
 
@@ -150,26 +141,31 @@ class Call:
         return self.writer.stream if self.writer is not None else ""
 
     @property
-    def ending(self) -> Ending:
-        """Return how the call ended."""
-        if self._forced_ending is not None:
-            return self._forced_ending
-        if self.outcome is None:
-            return Ending.CANCELLED
-        return Ending.ERROR if self.outcome.failed else Ending.OK
+    def label(self) -> CallLabel:
+        """Return what log lines of the call have."""
+        return self._key, self.request.id, self._principal, self.request.operation
+
+    @property
+    def ended(self) -> AnyEnding:
+        """Return how the call ended and, without a result, why."""
+        return self._ended or Ending.OK
 
     def _report(self) -> None:
         """Count and audit the call, after its response."""
         now = self._context.clock.now()
         seconds = max(0.0, now - self._started_at)
         if self.request.method != "subscriptions/listen":  # whose duration is up to the client
-            operation = self._operation()
-            self._context.call_metrics.record_call(operation, self._version, now, seconds, self.ending, self._key)
+            operation, ending = self._operation(), Ending.OK if self._ended is None else self._ended.ending
+            self._context.call_metrics.record_call(operation, self._version, now, seconds, ending, self._key)
             if is_measured():
                 durations, http = self._context.kernel.durations, self._sent.http_version
                 durations.record(operation, self._version, seconds, self.outcome, http)
+            if self._ended is not None:
+                log_failure_of(self._ended, self.label, seconds, self._context.id)
         if self._is_audited:
-            self._audit(seconds)
+            peer, node = self._sent.peer, self._context.id
+            call = AuditedCall(self.request, self.ended, self._principal, peer, self._key, node)
+            audit_call(self._context.observer, call, when=now, seconds=seconds)
 
     def _operation(self) -> str:
         """Return the operation for metrics, without names from refused requests, which may not exist."""
@@ -181,12 +177,8 @@ class Call:
         is_refused = is_refused or (self.outcome is not None and self.outcome.error is not None)
         return self.request.method[:MAX_OPERATION] if is_refused else self.request.operation
 
-    def _audit(self, seconds: float) -> None:
-        call = AuditedCall(self.request, self.outcome, self._principal, self._sent.peer, self._key)
-        audit_call(self._context.observer, call, when=self._started_at + seconds, seconds=seconds)
-
     async def _run(self) -> None:
-        in_handler.set(True)
+        current_call.set(self.label)
         try:
             await self._serve()
         except BaseException as error:  # raised while a failure is logged
@@ -213,7 +205,7 @@ class Call:
         self.enter_admitted()
 
     def _queue(self) -> None:
-        """Note that the call waits for a place."""
+        """Note that the call waits."""
 
     def enter_admitted(self) -> None:
         """Count the time of the timeout from now on."""
@@ -250,11 +242,12 @@ class Call:
             self._waited, more = waited, waited - self._waited
             self._timer = self._context.clock.call_later(more, self._check_timeout)
             return
-        self._context.observer.report(ClusterEvent.TIMED_OUT, self._key, operation=self._operation())
+        details = {"operation": self._operation(), **label_fields(("", *self.label[1:]))}
+        self._context.observer.report(ClusterEvent.TIMED_OUT, self._key, **details)
         if self._permit is not None and self._permit.has_started:
             self._permit.settle(Result.FAILURE)
         outcome = self._context.kernel.timeout_outcome(self.request, self._version, timeout)
-        self._end_with(outcome, Ending.ERROR)
+        self._end_with(outcome, Ending.ERROR, FailureKind.TIMEOUT)
 
     async def _serve(self) -> None:
         try:
@@ -264,6 +257,7 @@ class Call:
             async with self._call_context:
                 outcome = await self._context.kernel.serve(self.request, self._version, self.handler_exchange)
         except Overloaded as error:
+            note_failure(error)
             refused = overloaded(error)
             self._context.call_metrics.record_refusal(refused.reason)
             outcome = Outcome(
@@ -272,6 +266,7 @@ class Call:
         except BaseException as error:  # not from a handler: the kernel turns its exceptions into outcomes
             if self._is_expected(error):
                 raise
+            note_failure(error)
             logger.exception("the context of %s failed", self.request.method)
             outcome = FAILED
         finally:
@@ -285,13 +280,15 @@ class Call:
         """Encode the outcome, unless it is too large."""
         try:
             self.payload = encode(outcome.body(self.request.id))
-        except Exception:
+        except Exception as error:
+            note_failure(error)
             logger.exception("the result of %s cannot be encoded as JSON", self._operation())
             outcome = FAILED
             self.payload = encode(outcome.body(self.request.id))
         limit = self._limits.max_result_bytes or self._context.policy.max_result_bytes
         if len(self.payload) > limit:
-            outcome = self._too_large(len(self.payload), limit)
+            excess = TooLarge("the result", len(self.payload), limit)
+            outcome = self._context.kernel.too_large_outcome(self.request, self._version, excess)
             self.payload = encode(outcome.body(self.request.id))
         self.outcome = outcome
 
@@ -300,10 +297,6 @@ class Call:
         if isinstance(error, asyncio.CancelledError):
             return self._is_cancelled or self._context.tasks.is_ending
         return is_interrupt(error)
-
-    def _too_large(self, size: int, limit: int) -> Outcome:
-        error = TooLarge("the result", size, limit)
-        return self._context.kernel.too_large_outcome(self.request, self._version, error)
 
     def exchange(self) -> Exchange:
         """Return the kernel's context for handlers; it is built on first use, since many handlers do not need it."""
@@ -318,7 +311,7 @@ class Call:
         if event is not None:
             self._context.observer.report(event, self._key, node=self._context.id)
         safe = not self.has_started or self._context.kernel.retry_safety(self.request).safe
-        self._end_with(Outcome(error=lost_call_error(reason, safe)), Ending.LOST)
+        self._end_with(Outcome(error=lost_call_error(reason, safe)), Ending.LOST, FailureKind.LOST)
 
     def abandon_at_stop(self) -> None:
         """Stop the handler, because the node stops; `subscriptions/listen` ends by itself."""
@@ -327,10 +320,17 @@ class Call:
 
     def cancel_by_staff(self) -> None:
         """Stop the handler and answer the client, which has not requested it (JSON-RPC 2.0, section 5)."""
-        self._end_with(Outcome(error=cancelled_call_error("the server's staff")), Ending.CANCELLED)
+        error = cancelled_call_error("the server's staff")
+        self._end_with(Outcome(error=error), Ending.CANCELLED, FailureKind.BY_STAFF)
 
-    def _end_with(self, outcome: Outcome, ending: Ending) -> None:
-        self._forced_ending = ending
+    def end_with_session(self) -> None:
+        """Stop the handler, since its session has ended or another node has taken over its stream."""
+        self._ended = self._ended or Failure(ending=Ending.CANCELLED, kind=FailureKind.SESSION_ENDED)
+        self.cancel()
+
+    def _end_with(self, outcome: Outcome, ending: Ending, kind: FailureKind) -> None:
+        if not self._has_ended:
+            self._ended = Failure(ending=ending, kind=kind)
         self.outcome = outcome
         self.payload = encode(self.outcome.body(self.request.id))
         self.cancel()

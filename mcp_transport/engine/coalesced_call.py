@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextvars import Context
 
 from mcp_transport.domain.circuit_breaker import Result
-from mcp_transport.domain.history import Ending
+from mcp_transport.domain.history import Ending, FailureKind
 from mcp_transport.domain.principal import ANONYMOUS
 from mcp_transport.engine.call import FAILED, Call
 from mcp_transport.engine.coalescing import Key, SharedRun, request_key, shared_key, without_caller
@@ -211,12 +211,12 @@ class CoalescedCall(Call):
         """Cancel the handler."""
         super().cancel()
 
-    def _end_with(self, outcome: Outcome, ending: Ending) -> None:
-        if ending is Ending.ERROR:  # a timeout: who comes now would wait for what may never end
+    def _end_with(self, outcome: Outcome, ending: Ending, kind: FailureKind) -> None:
+        if kind is FailureKind.TIMEOUT:  # who comes now would wait for what may never end
             self.close()
             if self._shared is not None:
                 self._shared.leader.count_timeout()
-        super()._end_with(outcome, ending)
+        super()._end_with(outcome, ending, kind)
 
     def count_timeout(self) -> None:
         """Count a timeout of one that waits for the handler as a failure, unless that has not been called yet."""

@@ -20,7 +20,8 @@ from mcp_transport.engine import reply as replies
 from mcp_transport.engine import sessionful, sessionless
 from mcp_transport.engine.authorization import Authorization, StepUp, audit_denial, insufficient_scope
 from mcp_transport.engine.broadcasts import publish
-from mcp_transport.engine.call import CallContexts, no_context
+from mcp_transport.engine.call import no_context
+from mcp_transport.engine.call_contexts import CallContexts
 from mcp_transport.engine.call_metrics import CallMetrics
 from mcp_transport.engine.circuit_breakers import CircuitBreakers
 from mcp_transport.engine.clock import Clock, SystemClock
@@ -33,6 +34,7 @@ from mcp_transport.engine.node_pool import NodePool
 from mcp_transport.engine.observer import Observer
 from mcp_transport.engine.param_limits import VALID_BODY_BYTES, check_params
 from mcp_transport.engine.rate_limiter import RateLimiter
+from mcp_transport.engine.refusals import RefusalNotes
 from mcp_transport.engine.request_body import read_body
 from mcp_transport.exceptions import BackendError, ClientDisconnected, ProtocolError
 from mcp_transport.kernel import Kernel, continued_trace, is_cancellation
@@ -113,7 +115,7 @@ class Endpoint:
         self._authorization = self._build_authorization(access, step_up) if access else None
         self.budget = MemoryBudget(policy.max_bytes_in_flight, policy.max_bytes_in_flight_per_caller, self._clock.now)
         self._limiter = self._build_limiter(rate_limits) if rate_limits and rate_limits.are_set else None
-        self._throttle = throttle
+        self._throttle, self._refusals = throttle, RefusalNotes()
         self._proxies = TrustedProxies(policy.trusted_proxies) if policy.trusted_proxies else None
         self.pool = NodePool(self._build_node, backend, policy.drain)
         kernel.bus.publish_to = partial(publish, backend, kernel.bus.deliver)
@@ -161,6 +163,8 @@ class Endpoint:
                 with continued_trace(request.headers):
                     reply = await self._handle_post(request, work, digest, principal)
         except ProtocolError as error:
+            if error.reason and isinstance(work, SessionlessPost | SessionPost):  # refused for load
+                self._refusals.note(self.pool.running_node, request, error, work, principal)
             reply = self._refuse(request, error, principal, value, work)
         except BackendError as error:
             logger.warning("%s answered with 503: %s", request.method, error)

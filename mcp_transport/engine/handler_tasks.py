@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from contextvars import ContextVar
 from typing import Any, Final
 
+from mcp_transport.domain.current_call import current_call
 from mcp_transport.kernel import is_interrupt
 
-__all__ = ["contain_exits", "in_handler"]
+__all__ = ["contain_exits"]
 
 # asyncio propagates the first two out of the loop; the third closes the coroutine that awaits the task.
 _EXITS: Final = (SystemExit, KeyboardInterrupt, GeneratorExit)
 
-in_handler: Final[ContextVar[bool]] = ContextVar("mcp_transport_in_handler", default=False)
-"""Set it to contain the exits of tasks that the running task creates, and of tasks that those create."""
-
 
 def contain_exits(loop: asyncio.AbstractEventLoop) -> None:
-    """Turn SystemExit and KeyboardInterrupt in tasks of handlers into an ordinary exception.
+    """Turn SystemExit and KeyboardInterrupt in tasks that handlers start into an ordinary exception.
 
     They would end the loop, and with it the process and all of its calls. The loop's task factory is the one place
     that `create_task`, `gather` and task groups share; an existing factory still creates the tasks.
@@ -29,7 +26,7 @@ def contain_exits(loop: asyncio.AbstractEventLoop) -> None:
         return
 
     def create_task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
-        if in_handler.get() and asyncio.iscoroutine(work):
+        if current_call.get() is not None and asyncio.iscoroutine(work):
             work = _Contained(work)
         return previous(loop, work, **options) if previous is not None else asyncio.Task(work, loop=loop, **options)
 

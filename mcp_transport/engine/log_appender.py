@@ -109,7 +109,7 @@ class LogAppender:
         writer.is_stopped = True
         self._registry.remove_writer(writer)
         for call in [call for call in self._registry.running if call.writer is writer]:
-            call.cancel()
+            call.end_with_session()
         self._registry.close_stream(writer.key, writer.stream)
 
     def _stop_fenced(self, writer: Writer) -> None:

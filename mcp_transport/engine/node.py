@@ -37,7 +37,7 @@ from mcp_transport.domain.node_messages import (
 from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.admission import thread_limit
 from mcp_transport.engine.broadcasts import Broadcasts
-from mcp_transport.engine.call import CallContexts
+from mcp_transport.engine.call_contexts import CallContexts
 from mcp_transport.engine.call_metrics import CallMetrics
 from mcp_transport.engine.circuit_breakers import CircuitBreakers
 from mcp_transport.engine.client_requests import ClientRequests

@@ -8,13 +8,12 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from mcp_transport.domain.audit_events import AuditEvent
+from mcp_transport.domain.current_call import quote_detail
 from mcp_transport.domain.session import short_id
 
 __all__ = ["Auditor", "ClusterEvent", "Observer"]
 
 logger = logging.getLogger(__name__)
-
-_MAX_DETAIL_LENGTH: Final = 80
 
 
 class ClusterEvent(StrEnum):
@@ -91,12 +90,5 @@ class Observer:
         self.counts[event] += 1
         level, text = _LOG_LINES[event]
         session = {"session": short_id(key)} if key else {}
-        fields = [f"{name}={_quoted(value)}" for name, value in {**session, **details}.items()]
+        fields = [f"{name}={quote_detail(value)}" for name, value in {**session, **details}.items()]
         logger.log(level, "%s", " ".join([f"{event}: {text}", *fields]))
-
-
-def _quoted(value: object) -> str:
-    """Format a value that may come from a client: truncated, and quoted unless it is one plain word."""
-    text = str(value)
-    text = text if len(text) <= _MAX_DETAIL_LENGTH else f"{text[:_MAX_DETAIL_LENGTH]}..."
-    return text if text.isascii() and text.isprintable() and not set(text) & set(" \"'=") and text else ascii(text)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from mcp_transport.backends.results import Event
-from mcp_transport.domain.history import Ending
+from mcp_transport.domain.history import AnyEnding, Ending
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import InFlightRequest, Session
 from mcp_transport.protocol.idempotency import is_keyed
@@ -39,7 +39,7 @@ class Writer:
         self.session, self.key, self.stream, self.is_keyed = session, session.key, stream, is_keyed(stream)
         self.in_flight = in_flight
         self.request_ids = tuple(entry.request_id for entry in in_flight)
-        self.endings: dict[RequestId, Ending] = {}
+        self.endings: dict[RequestId, AnyEnding] = {}
         self._seq = self.stored = first - 1
         self._recent: deque[Event] = deque()
         self._recent_bytes = 0
@@ -72,7 +72,7 @@ class Writer:
         self.output_ready.set()
         self._add(Event(self._seq + 1, payload))
 
-    def record_ending(self, request_id: RequestId, ending: Ending) -> None:
+    def record_ending(self, request_id: RequestId, ending: AnyEnding) -> None:
         """Record how a request ended; called before its response, if any, is added."""
         self.endings[request_id] = ending
 
@@ -82,7 +82,7 @@ class Writer:
 
     def end(self, payload: bytes) -> None:
         """Add the last response and end the stream; an empty `payload` ends it without a response."""
-        self.endings = dict.fromkeys(self.request_ids, Ending.CANCELLED) | self.endings
+        self.endings = {**dict.fromkeys(self.request_ids, Ending.CANCELLED), **self.endings}
         # Frees the bodies of durable calls; with an idempotency key, the digest still goes into the log.
         self.has_ended, self.in_flight = True, self.in_flight if self.is_keyed else ()
         self._add(Event(self._seq + 1, payload, terminal=True))

@@ -30,6 +30,7 @@ from mcp_transport.kernel.errors import (
     is_cancellation,
     is_interrupt,
 )
+from mcp_transport.kernel.failures import note_failure, raised_error, raised_in
 from mcp_transport.kernel.handlers import (
     apply_spec_corrections,
     convert_context,
@@ -101,8 +102,11 @@ __all__ = [
     "listing_fault",
     "lowlevel",
     "non_text_parameters",
+    "note_failure",
     "observe_spans",
     "output_schema",
+    "raised_error",
+    "raised_in",
     "record_session",
     "register_session_handlers",
     "request_client",

@@ -17,6 +17,7 @@ from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import PrivateAttr, ValidationError
 from pydantic_core import SchemaValidator
 
+from mcp_transport.kernel.failures import note_failure
 from mcp_transport.kernel.schemas import accepts_type, build_output_adapter, has_numbers, number_fault
 from mcp_transport.kernel.validation_errors import argument_error, is_short, summarize_errors
 from mcp_transport.protocol.jsonrpc import Request
@@ -64,6 +65,9 @@ class BoundedMetadata(FuncMetadata):
         """Validate arguments. Raises: ValidationError, shortened where the SDK's would be long."""
         try:
             return self._validated(arguments_to_validate)
+        except ValidationError as error:  # noted here, since on the SDK's own path nobody else sees it
+            note_failure(error)
+            raise
         except ToolError as error:  # raised by a validator; the SDK would treat it as a crash
             raise argument_error(self.arg_model.__name__, str(error)) from error
 

@@ -22,6 +22,7 @@ from mcp_transport.kernel.arguments import bounded_tool
 from mcp_transport.kernel.dispatch_context import Exchange
 from mcp_transport.kernel.errors import Refused, TooLarge, is_cancellation
 from mcp_transport.kernel.events import EventBus, ListenHandlers
+from mcp_transport.kernel.failures import ExceptionText, note_failure
 from mcp_transport.kernel.fast_path.path import FastPath
 from mcp_transport.kernel.handlers import declare_in_discover, lowlevel
 from mcp_transport.kernel.lifespan import Lifespan
@@ -85,6 +86,10 @@ class Kernel:
         """Declare experimental capabilities in results of `initialize` and `server/discover`."""
         self._experimental = experimental or None
         declare_in_discover(self.server, experimental)
+
+    def show_exception_texts(self, text: ExceptionText) -> None:
+        """Keep the texts of handlers' exceptions, as far as `text` returns them, for operators."""
+        self._path.exception_text = text
 
     def visibility(self) -> Visibility:
         """Return the means to hide names of the server. Raises: TypeError unless it is an `MCPServer`."""
@@ -250,8 +255,10 @@ class Kernel:
         except TooLarge as error:
             return self.too_large_outcome(request, version, error)
         except MCPError as error:
+            note_failure(error)
             return _error(request, version, error)
         except ValidationError as error:
+            note_failure(error)
             message = f"Invalid params for {request.method}: {explain(error)}"
             return Outcome(error={"code": INVALID_PARAMS, "message": message}, malformed=True)
         except BaseException as error:
@@ -261,6 +268,7 @@ class Kernel:
         # Outside the `except`: an exception in a logging handler would otherwise carry this one, with its text.
         if request.method == TOOL_CALL and not isinstance(failure, Exception):  # which the SDK does not catch
             return Outcome(result=self._path.exception_result(_name(request), version, failure))
+        note_failure(failure, self._path.exception_text)
         logger.error("the handler of %s failed", request.operation, exc_info=failure, extra=_log_extra(request))
         del failure  # as in `FastPath._result`
         return Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
@@ -277,6 +285,7 @@ class Kernel:
 
     def too_large_outcome(self, request: Request, version: str, error: TooLarge) -> Outcome:
         """Log that a message is too large, and return the error; for a tool call, a result that says so."""
+        note_failure(error)
         logger.warning("%s: %s (MAX_RESULT_BYTES)", request.operation, error.error.message, extra=_log_extra(request))
         if request.method != TOOL_CALL:
             return _error(request, version, error)

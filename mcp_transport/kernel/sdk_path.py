@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel.arguments import BoundedMetadata, bounded_tool
 from mcp_transport.kernel.dispatch_context import Exchange, StandaloneChannel, reject_unanswerable
+from mcp_transport.kernel.failures import ExceptionText, no_text, note_failure
 from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.kernel.limits import limit_params
 from mcp_transport.kernel.tracing import link_spans
@@ -47,6 +48,7 @@ class SDKPath:
         self.tools = server._tool_manager if isinstance(server, MCPServer) else None  # private, as its lookups are
         # FastMCP reports every error in arguments, and builds its validators for each call.
         self._counts_arguments = not isinstance(server, MCPServer | Server)
+        self.exception_text: ExceptionText = no_text
         link_spans(self._server)
 
     def check_envelope(self, request: Request, headers: Headers, versions: Sequence[str]) -> None:
@@ -102,6 +104,7 @@ class SDKPath:
 
     def exception_result(self, name: str, version: str, failure: BaseException) -> dict[str, Any]:
         """Log an exception of a tool and build the error result; the text of an unexpected one is not sent."""
+        note_failure(failure, self.exception_text)
         _log(name, failure)
         text = str(failure) if isinstance(failure, ToolError) else f"Error executing tool {name}"
         return self.error_result(version, text)

@@ -30,6 +30,7 @@ def add_verbs(parser: CommandParser) -> None:
     _add_filters(listing)
     show = verbs.add_parser("show", help="show one session with its calls, streams and history")
     show.add_argument("id", help=_ID)
+    show.add_argument("--payloads", action="store_true", help="include messages and arguments of failed calls")
     end = verbs.add_parser("end", help="end sessions: their clients must reconnect")
     end.add_argument("ids", nargs="+", metavar="id", help=_ID)
     cancel = verbs.add_parser("cancel", help="cancel a running call of a session")

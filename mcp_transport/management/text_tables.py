@@ -38,11 +38,11 @@ def session_lines(page: Page) -> Iterator[str]:
     yield f"{len(page.sessions)} of {'' if page.is_exact else 'about '}{page.total} sessions"
 
 
-def detail_lines(detail: SessionDetail, *, all_processes: bool) -> Iterator[str]:
+def detail_lines(detail: SessionDetail, *, all_processes: bool, payloads: bool = False) -> Iterator[str]:
     """Yield the details of a session, with its calls, streams and history if those of all processes are visible."""
     yield from _details(detail_table(detail, utc_time).rows)
     if all_processes:
-        yield from _sections(activity_tables(detail, utc_time))
+        yield from _sections(activity_tables(detail, utc_time, payloads=payloads))
     else:
         yield from ("", "Calls, streams and history are visible only in the server process that has them.")
 

@@ -15,7 +15,7 @@ from mcp_transport.backends.records import Facets, NodeRecord, Overview, Page, S
 from mcp_transport.backends.results import Event
 from mcp_transport.domain.metrics import TrafficSummary, aggregate
 from mcp_transport.domain.node_messages import CancelCall, CircuitClosed, Drain
-from mcp_transport.domain.session import Session
+from mcp_transport.domain.session import InFlightRequest, Session
 from mcp_transport.domain.session_query import EVERYTHING, SessionQuery
 from mcp_transport.domain.stream_messages import StreamMessage, summarize
 from mcp_transport.exceptions import BackendError, Unreadable
@@ -34,6 +34,7 @@ __all__ = [
     "nodes",
     "overview",
     "reset_circuit_breaker",
+    "running_call",
     "session_detail",
     "sessions",
     "sessions_and_facets",
@@ -145,7 +146,7 @@ async def new_messages(key: str, after: Mapping[str, int] | None = None) -> NewM
             cursor[stream.name] = last_read = (after or {}).get(stream.name, 0)
             events = await _events(backend, key, stream, last_read) if stream.last > last_read else ()
             for event in events[: _MAX_MESSAGES - len(messages)]:
-                messages.append(summarize(stream.name, event.seq, event.payload))
+                messages.append(summarize(stream.name, event.seq, event.payload, stream.marks))
                 cursor[stream.name] = event.seq
         return NewMessages(messages=tuple(messages), cursor=cursor)
 
@@ -182,6 +183,14 @@ async def end_sessions(keys: Sequence[str]) -> tuple[list[str], BackendError | N
                 if isinstance(result, BaseException):
                     raise result
     return ended, None
+
+
+async def running_call(key: str, request_id: RequestId) -> InFlightRequest | None:
+    """Return a running call of a session, or None. Raises: BackendError."""
+    async with _backend() as backend:
+        session = await backend.sessions.get(key)
+        calls = await backend.sessions.in_flight(key) if session is not None else ()
+        return next((call for call in calls if call.request_id == request_id), None)
 
 
 async def cancel_call(key: str, request_id: RequestId) -> bool:

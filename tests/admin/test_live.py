@@ -64,26 +64,38 @@ def ask(request: pytest.FixtureRequest) -> Ask:
 
 
 def talk(news: dict[str, Any]) -> list[tuple[int, list[str], str | None]]:
-    return [(line["number"], line["texts"], line.get("payload")) for line in news["messages"]]
+    return [(line["order"], line["texts"], line.get("payload")) for line in news["messages"]]
 
 
 async def test_news_are_told(ask: Ask, boss: Client, visitor: Visitor) -> None:
     news = await ask(boss, visitor)
     facts = dict(news["tables"]["details"])
     assert (facts["Client"], facts["User"], facts["State"]) == (f"{HOSTILE} 1", "ann", "busy")
-    [[id, operation, age, node, stream]] = news["tables"]["calls"]
-    assert (id, operation, node) == (f'"{HOSTILE}"', "tools/call talk", visitor.endpoint.pool.nodes[0].id)
-    assert re.fullmatch(r"0:00:0\d", age)
-    assert news["tables"]["streams"][0][0] == stream
-    assert news["tables"]["history"][-1][1] == "Session opened"
+    assert (news["state"], set(news["moments"])) == (
+        {"value": "busy", "label": "busy"},
+        {"Created", "Last seen", "Expires"},
+    )
+    [[id, operation, state, started, node]] = news["tables"]["calls"]
+    assert (id, operation, state) == (f'"{HOSTILE}"', "tools/call talk", "running")
+    assert node == visitor.endpoint.pool.nodes[0].id
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d CST", started), "with its zone"
+    assert news["tables"]["streams"][0][0] == f'tools/call talk "{HOSTILE}"', "named by its call"
+    call, opened = news["timeline"]
+    assert (call["state"], call["direction"], call["texts"][0]) == ("running", "in", "tools/call talk")
+    assert (opened["texts"], opened["direction"]) == (["Session opened"], "")
     [(number, told, payload)] = talk(news)
-    assert (number, told[:2], payload) == (1, ["#1", "notifications/message"], None)
+    assert (number, told[:2], payload) == (1, ["notifications/message", "#1"], None)
+    assert told[2] == f'tools/call talk "{HOSTILE}"'
+    [message] = news["messages"]
+    assert message["direction"] == "out"
+    assert message["at"] >= call["at"]
+    assert message["time"].endswith(" CST")
 
 
 async def test_only_what_is_new_is_told_again(ask: Ask, boss: Client, visitor: Visitor) -> None:
     text = page(await aside(boss.get, visitor.url()))
     assert f'data-address="{visitor.url("live")}"' in text
-    assert text.count('<li data-number="1">') == 1
+    assert text.count('data-direction="out"') == 1
     [loaded] = re.findall(r'data-cursor="([^"]+)"', text)
     news = await ask(boss, visitor)
     assert len(news["messages"]) == 1
@@ -137,11 +149,11 @@ async def test_payload_is_shown_by_its_own_permission(
     clerk = await aside(log_in, *permissions)
     assert (talk(await ask(clerk, visitor, payloads="1"))[0][2] is not None) == shown
     text = page(await aside(clerk.get, f"{visitor.url()}?payloads=1"))
-    assert ("<pre>{&quot;jsonrpc" in text) == shown
+    assert ("<pre>{\n  &quot;jsonrpc" in text) == shown
     assert ("data-payloads" in text) == shown
     assert ("Hide payloads" in text) == shown
     text = page(await aside(clerk.get, visitor.url()))
-    assert "<pre>{&quot;jsonrpc" not in text
+    assert "<pre>{\n  &quot;jsonrpc" not in text
     assert ('<a href="?payloads=1">Show payloads</a>' in text) == shown
 
 
@@ -167,7 +179,7 @@ async def test_looking_is_logged_once_for_each_page(
     assert looks(caplog) == [line]
     await ask(boss, visitor, cursor=plain, payloads="1")  # by hand, without the page
     assert looks(caplog) == [line, line]
-    assert "&quot;method&quot;:&quot;notifications/message" in page(
+    assert "&quot;method&quot;: &quot;notifications/message" in page(
         await aside(boss.get, f"{visitor.url()}?payloads=1")
     )
     assert '"method":"notifications/message' not in caplog.text
@@ -194,10 +206,11 @@ async def test_message_comes_when_it_is_sent(boss: Client, visitor: Visitor, gat
             news = await heard(opened, lambda news: news["messages"])
             told += [text for line in news["messages"] for text in line["texts"]]
         assert "notifications/message" not in told
-        while news["tables"]["calls"] or len(news["tables"]["history"]) == 1:
+        while news["tables"]["calls"]:
             news = await heard(opened)
         assert dict(news["tables"]["details"])["State"] == "active"
-        assert news["tables"]["history"][0][1:3] == ["Answered", "tools/call talk"]
+        [call, _] = news["timeline"]
+        assert (call["state"], call["label"], call["texts"][0]) == ("ok", "Answered", "tools/call talk")
 
 
 async def test_outage_is_told_and_survived(boss: Client, visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:

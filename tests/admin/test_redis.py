@@ -75,7 +75,7 @@ async def test_call_of_another_process_is_shown_and_cancelled(boss: Client, visi
     assert "Each server process" not in text
     assert "Cancel call 5" in text
     assert visitor.endpoint.pool.nodes[0].id in text
-    response = await elsewhere(boss.post, visitor.url("cancel"), {"request": "5"}, follow=True)
+    response = await elsewhere(boss.post, visitor.url("cancel"), {"request": "5", "post": "yes"}, follow=True)
     assert messages(response) == ["The call is being cancelled."]
     await gate.wait(gate.left)
     assert gate.cancelled

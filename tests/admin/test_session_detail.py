@@ -63,9 +63,13 @@ async def test_running_call_is_shown_and_cancelled(boss: Client, visitor: Visito
     await calling(visitor, gate)
     text = page(await aside(boss.get, visitor.url()))
     assert 'name="request" value="5" aria-label="Cancel call 5"' in text
-    assert "<td><bdi>tools/call wait</bdi></td><td><bdi>0:00:0" in text
+    assert "<td><bdi>tools/call wait</bdi></td><td><bdi>running</bdi></td>" in text
     assert "<td><bdi>no</bdi></td>" in text  # its stream is not over
-    response = await aside(boss.post, visitor.url("cancel"), {"request": "5"}, follow=True)
+    asked = page(await aside(boss.post, visitor.url("cancel"), {"request": "5"}))
+    assert "Are you sure you want to cancel this call?" in asked
+    assert "<bdi>tools/call wait</bdi> · request 5" in asked
+    assert not gate.left.is_set()
+    response = await aside(boss.post, visitor.url("cancel"), {"request": "5", "post": "yes"}, follow=True)
     assert messages(response) == ["The call is being cancelled."]
     await gate.wait(gate.left)
     assert gate.cancelled
@@ -73,8 +77,8 @@ async def test_running_call_is_shown_and_cancelled(boss: Client, visitor: Visito
     assert "Cancel call 5" not in page(await aside(boss.get, visitor.url()))
     [entry] = await aside(lambda: list(LogEntry.objects.all()))
     assert (entry.action_flag, entry.object_repr) == (CHANGE, visitor.short_id)
-    assert entry.change_message == "Cancelled a call."
-    assert "Cancelled a call." in page(await aside(boss.get, visitor.url("history")))
+    assert entry.change_message == "Cancelled the call tools/call wait (request 5)."
+    assert "Cancelled the call tools/call wait (request 5)." in page(await aside(boss.get, visitor.url("history")))
 
 
 async def test_id_of_a_call_is_text_and_keeps_its_kind(boss: Client, visitor: Visitor, gate: Gate) -> None:
@@ -84,14 +88,16 @@ async def test_id_of_a_call_is_text_and_keeps_its_kind(boss: Client, visitor: Vi
     assert "<script>alert" not in text
     assert 'value="&quot;5\\&quot;&#x27;&gt;&lt;script&gt;' in text
     said = [
-        messages(await aside(boss.post, visitor.url("cancel"), {"request": sent}, follow=True))
+        messages(await aside(boss.post, visitor.url("cancel"), {"request": sent, "post": "yes"}, follow=True))
         for sent in ("5", '"5"', "true", "[]", "", "x", "1" * 5000, "[" * 100_000)
     ]
     assert said == [["That call is no longer running."]] * 8
     assert not gate.left.is_set()
     [value, template] = re.findall(r'name="request" value="(.*?)"', text)
     assert template == "…"
-    response = await aside(boss.post, visitor.url("cancel"), {"request": html.unescape(value)}, follow=True)
+    response = await aside(
+        boss.post, visitor.url("cancel"), {"request": html.unescape(value), "post": "yes"}, follow=True
+    )
     assert messages(response) == ["The call is being cancelled."]
     await gate.wait(gate.left)
 
@@ -196,8 +202,33 @@ async def test_each_end_of_a_request_has_words(
         return changed
 
     monkeypatch.setattr(service, "session_detail", session_detail)
-    *timeline, _ = (await aside(boss.get, visitor.url("live"))).json()["tables"]["history"]
-    assert [row[1:3] for row in timeline] == [[WORDS[ending], "tools/call look"] for ending in Ending]
+    opened, *timeline = (await aside(boss.get, visitor.url("live"))).json()["timeline"]
+    assert opened["texts"] == ["Session opened"]
+    assert [(line["label"], line["texts"][0]) for line in timeline] == [
+        (WORDS[ending], "tools/call look") for ending in Ending
+    ]
+
+
+async def test_short_id_of_a_log_line_leads_to_the_session(boss: Client, visitor: Visitor) -> None:
+    for name in (visitor.short_id, visitor.short_id.upper()):
+        response = await aside(boss.get, f"{LIST}{name}/change/")
+        assert (response.status_code, response.url) == (302, visitor.url())
+    response = await aside(boss.get, f"{LIST}aaaaaaaaaa/change/", follow=True)
+    assert messages(response) == ["The session “aaaaaaaaaa” does not exist: it may have ended."]
+
+
+async def test_links_lead_to_lists_to_the_user_and_to_the_audit(
+    boss: Client, client: Client, log_in: Any, visitor: Visitor
+) -> None:
+    text = html.unescape(page(await aside(boss.get, visitor.url())))
+    node = visitor.endpoint.pool.nodes[0].id
+    for place in (f"{LIST}?client=desk+1", f"{LIST}?user=ann", f"{LIST}?node={node}", "/admin/auth/user/7/change/"):
+        assert f'<a href="{place}">' in text
+    assert f'<a href="/admin/mcp_audit/auditentry/?session__exact={visitor.short_id}">' in text
+    reader = await aside(log_in, "view")
+    text = page(await aside(reader.get, visitor.url()))
+    assert "/admin/auth/user/" not in text
+    assert "auditentry" not in text
 
 
 @pytest.mark.django_db(transaction=True)

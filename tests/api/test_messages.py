@@ -34,12 +34,13 @@ def test_viewer_is_told_of_messages_and_not_what_they_say(busy: None, viewer: AP
         {
             "stream": "s",
             "number": 1,
+            "when": None,
             "kind": "notifications/message",
             "request_id": None,
             "progress": "",
             "bytes": 35,
         },
-        {"stream": "s", "number": 2, "kind": "result", "request_id": 7, "progress": "", "bytes": 57},
+        {"stream": "s", "number": 2, "when": None, "kind": "result", "request_id": 7, "progress": "", "bytes": 57},
     ]
     assert b"canary" not in answer.content
 

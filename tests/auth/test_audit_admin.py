@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from mcp_transport.contrib.audit.models import AuditEntry
-from mcp_transport.domain.audit_events import AccessDenied, SessionOpened
+from mcp_transport.domain.audit_events import AccessDenied, SessionClosed, SessionOpened
 from mcp_transport.domain.principal import Principal
 from tests.auth.test_audit_entries import CALLED, DENIED, WHEN, called, stored
 
@@ -69,6 +70,44 @@ def test_list_is_searched_and_filtered(admin_client: Client, entry: AuditEntry) 
     times = {"when__year=2025": 3, "when__year=2024": 0, "when__gte=2025-06-16+00:00:00%2B00:00": 0}
     for query, found in {**searches, **events, **outcomes, **times}.items():
         assert len(rows(admin_client.get(f"{LIST}?{query}"))) == found, query
+
+
+def test_times_durations_and_sessions_are_readable(admin_client: Client, entry: AuditEntry) -> None:
+    text = page(admin_client.get(LIST))
+    assert re.search(r'<span class="nowrap">2025-06-15 \d\d:06:40 \w+</span>', text), "with seconds and the zone"
+    assert '<td class="field-duration">0.123</td>' in text
+    assert '<a class="nowrap" href="/admin/mcp_transport/session/k3v5qzt2ab/change/">k3v5qzt2ab</a>' in text
+    assert "error: The function raised an exception (KeyError, -32603)" in text
+
+
+def test_a_user_of_this_project_is_linked(admin_client: Client, db: None) -> None:
+    stored(called(principal=Principal("django", "7", name="ann")))
+    assert '<a href="/admin/auth/user/7/change/">ann</a>' in page(admin_client.get(LIST))
+
+
+def test_outcomes_of_calls_and_of_sessions_have_a_filter_each(admin_client: Client, entry: AuditEntry) -> None:
+    stored(SessionClosed(when=WHEN, principal=Principal(), session="aaaaaaaaaa", reason="limit"))
+    stored(called())
+    expected = {"call=error": 1, "closed=limit": 1, "closed=staff": 0, "kind__exact=exception": 1}
+    expected["session__exact=aaaaaaaaaa"] = 1
+    assert {query: len(rows(admin_client.get(f"{LIST}?{query}"))) for query in expected} == expected
+
+
+def test_message_and_arguments_need_the_permission_for_payloads(
+    staff: Any, entry: AuditEntry, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    client = staff("view_auditentry")
+    text = page(client.get(f"{LIST}{entry.pk}/change/"))
+    assert "KeyError" in text
+    assert "mug" not in text
+    assert "viewed the payloads" not in caplog.text
+    user = User.objects.get()
+    user.user_permissions.add(Permission.objects.get(codename="view_mcp_payloads"))
+    text = page(client.get(f"{LIST}{entry.pk}/change/"))
+    assert "mug-blue" in text
+    assert "no such mug" in text
+    assert f"user {user.pk} viewed the payloads of audit entry {entry.pk}" in caplog.text
 
 
 def test_list_needs_no_query_an_entry(

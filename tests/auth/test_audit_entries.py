@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
@@ -15,7 +15,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.core import checks
 from django.core.management import call_command
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 
 from mcp_transport import bootstrap, signals, tool
 from mcp_transport.contrib.audit import receivers
@@ -40,6 +40,12 @@ CALLED = ToolCalled(
     outcome="error",
     seconds=0.123456789,
     session="k3v5qzt2ab",
+    request="7",
+    node="n1",
+    kind="exception",
+    error="KeyError",
+    code=-32603,
+    message="no such mug\n",
     address="192.0.2.1",
     arguments={"sku": "mug-blue", "number": [1, 2.5, None, True]},
 )
@@ -63,6 +69,8 @@ WHO = {"issuer": "https://auth.example.com", "subject": "7", "user": "ann"}
 EMPTY = {
     **dict.fromkeys(("user", "issuer", "subject", "address", "session", "client"), ""),
     **dict.fromkeys(("operation", "name", "outcome", "reason"), ""),
+    **dict.fromkeys(("request", "node", "kind", "error", "message"), ""),
+    "code": None,
     "seconds": None,
     "arguments": None,
 }
@@ -84,6 +92,12 @@ EMPTY = {
                 "name": "restock",
                 "outcome": "error",
                 "seconds": 0.123457,
+                "request": "7",
+                "node": "n1",
+                "kind": "exception",
+                "error": "KeyError",
+                "code": -32603,
+                "message": "no such mug\\n",
                 "arguments": {"sku": "mug-blue", "number": [1, 2.5, None, True]},
             },
         ),
@@ -113,6 +127,23 @@ def test_fields_of_the_events_are_documented() -> None:
 def test_kinds_and_outcomes_are_those_of_the_engine() -> None:
     assert [values_of(event)["event"] for event in (OPENED, CLOSED, CALLED, DENIED)] == Event.values
     assert {"ok", "error", "cancelled", "client", "limit", "staff"} == set(Outcome.values)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("code", "expected"), [(2**31 - 1, 2**31 - 1), (-(10**30), None), (None, None)])
+def test_code_that_no_column_can_hold_is_left_out(code: int | None, expected: int | None) -> None:
+    assert stored(replace(CALLED, code=code)).code == expected
+
+
+@pytest.mark.django_db
+def test_the_previous_release_can_add_entries() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            'INSERT INTO mcp_audit_auditentry ("when", event, user, issuer, subject, address, session, client, '
+            "operation, name, outcome, reason) VALUES "
+            "('2025-01-01', 'tool_called', '', '', '', '', '', '', '', '', 'ok', '')"
+        )
+    assert AuditEntry.objects.get().kind == ""
 
 
 @pytest.mark.django_db

@@ -16,7 +16,6 @@ from django.dispatch import Signal
 
 from mcp_transport import signals
 from mcp_transport.domain.audit_events import SessionClosed, SessionOpened, ToolCalled
-from mcp_transport.engine.call import Call
 from mcp_transport.engine.endpoint import Endpoint
 from tests.auth.audited import client, endpoint, received, tools
 from tests.support.client import send_sessionless
@@ -129,7 +128,7 @@ async def test_without_receivers_nothing_is_built(
     client: AnnsClient, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    monkeypatch.setattr(Call, "_audit", lambda *args: done.append("built"))
+    monkeypatch.setattr("mcp_transport.engine.call.audit_call", lambda *args, **options: done.append("built"))
     monkeypatch.setattr(signals._worker, "submit", lambda *args: done.append("sent"))
     await client.call("add", {"a": 1, "b": 2})
     await client.call("secret")

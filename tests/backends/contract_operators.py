@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mcp_transport.backends.base import Backend
-from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent
+from mcp_transport.domain.history import Ending, Failure, FailureKind, HistoryEntry, HistoryEvent
 from mcp_transport.domain.session_query import ORDERS, SessionQuery
+from mcp_transport.domain.stream_messages import MAX_MARKS, time_of
 from tests.support.backends import (
     ANN,
     BOB,
@@ -22,6 +25,16 @@ from tests.support.backends import (
     index_of,
     session,
 )
+
+FAILED = Failure(
+    ending=Ending.ERROR,
+    kind=FailureKind.EXCEPTION,
+    error="ValueError",
+    code=-32603,
+    message="m\xeb\n two words",
+    arguments='{"a": "\u2028"}',
+)
+CANCELLED = Failure(ending=Ending.CANCELLED, kind=FailureKind.BY_STAFF)
 
 
 class OperatorContract:
@@ -59,6 +72,74 @@ class OperatorContract:
                 for item, ending in ((two, Ending.CANCELLED), (one, Ending.OK))
             ),
         )
+
+    async def test_failure_is_in_the_history_of_its_request_alone(self, backend: Backend, clock: HandClock) -> None:
+        await backend.sessions.open(session(clock))
+        await backend.sessions.enter(KEY, ANN, "n1", [in_flight(1), in_flight("two words"), in_flight(3)])
+        await backend.sessions.leave(KEY, {1: FAILED, "two words": CANCELLED}, stream=STREAM)
+        clock.advance(1)
+        await backend.streams.append(KEY, STREAM, events(1, end=True), leaving={3: FAILED})
+        found = {entry.request_id: entry for entry in await backend.sessions.history(KEY)}
+        assert (found[1].failure, found["two words"].failure, found[3].failure) == (FAILED, CANCELLED, FAILED)
+        assert [found[item].ending for item in (1, "two words", 3)] == [
+            Ending.ERROR,
+            Ending.CANCELLED,
+            Ending.ERROR,
+        ]
+        record = await backend.sessions.get(KEY)
+        assert record is not None
+        assert record.errors == 2
+        await backend.sessions.enter(KEY, ANN, "n1", [in_flight(1)])
+        await backend.sessions.leave(KEY, {1: Ending.OK})
+        newest, *_ = await backend.sessions.history(KEY)
+        assert (newest.request_id, newest.failure) == (1, None), "an id that is used again"
+
+    async def test_no_more_failures_are_kept_than_entries(self, backend: Backend, clock: HandClock) -> None:
+        await backend.sessions.open(session(clock))
+        limit = POLICY.session_history
+        for number in range(2 * limit + 3):
+            await backend.sessions.enter(KEY, ANN, "n1", [in_flight(number)])
+            await backend.sessions.leave(KEY, {number: replace(FAILED, code=number)})
+            clock.advance(1)
+        history = await backend.sessions.history(KEY)
+        assert [entry.failure.code for entry in history if entry.failure] == [
+            *range(2 * limit + 2, limit + 2, -1),
+        ]
+
+    async def test_request_that_was_not_admitted_is_noted(self, backend: Backend, clock: HandClock) -> None:
+        await backend.bus.start("n1", lambda message: None)
+        await backend.sessions.open(session(clock))
+        refused = Failure(ending=Ending.ERROR, kind=FailureKind.REFUSED, error="RATE_LIMITS", code=-32603)
+        entry = HistoryEntry(
+            when=clock(),
+            what=HistoryEvent.ENDED,
+            node="n1",
+            operation="tools/call m\xeb",
+            request_id="two words",
+            ending=Ending.ERROR,
+            failure=refused,
+        )
+        await backend.sessions.note(KEY, BOB, entry)
+        await backend.sessions.note(OTHER_KEY, ANN, entry)
+        await backend.sessions.note(KEY, ANN, entry)
+        await self.index(backend)
+        assert await backend.sessions.history(KEY) == (entry,)
+        assert await backend.sessions.history(OTHER_KEY) == ()
+        await backend.bus.stop("n1")
+
+    async def test_times_of_messages_are_known(self, backend: Backend, clock: HandClock) -> None:
+        await backend.sessions.open(session(clock))
+        await backend.sessions.enter(KEY, ANN, "n1", [in_flight(1)])
+        times = []
+        for number in range(1, 2 * MAX_MARKS):
+            times.append(clock())
+            await backend.streams.append(KEY, STREAM, events(number), writer="n1")
+            clock.advance(2)
+        await backend.streams.emit(KEY, b"{}")
+        marks = {record.name: record.marks for record in await backend.streams.stream_records(KEY)}
+        known = [time_of(marks[STREAM], number) for number in range(1, 2 * MAX_MARKS)]
+        assert known == [0.0] * (MAX_MARKS - 1) + times[MAX_MARKS - 1 :]
+        assert time_of(marks["g"], 1) == clock()
 
     async def test_an_answer_in_the_log_is_in_the_history(self, backend: Backend, clock: HandClock) -> None:
         await backend.sessions.open(session(clock))

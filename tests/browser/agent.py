@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from mcp_types import Implementation
+from mcp_types import ElicitResult, Implementation
 
 from mcp_transport.domain.session import session_key, short_id
 
@@ -28,12 +28,19 @@ class Agent:
         self.statuses: list[int] = []
         self.key = ""
         self.client: Client
+        self.may_answer = asyncio.Event()
+        """Set it to let the user answer a question."""
         self._calls: list[asyncio.Task[str]] = []
 
     @property
     def short_id(self) -> str:
         """Return the name of its session on pages."""
         return short_id(self.key)
+
+    async def answer(self, context: Any, params: Any) -> ElicitResult:
+        """Answer a question of a tool, once the test lets the user do so."""
+        await self.may_answer.wait()
+        return ElicitResult(action="accept", content={"agrees": True})
 
     async def note(self, response: httpx2.Response) -> None:
         """Look at an answer's head."""
@@ -73,7 +80,9 @@ async def agent(url: str, name: str, user: str = "", version: str = "1.0") -> As
     ) as http:
         transport = streamable_http_client(url, http_client=http)
         information = Implementation(name=name, version=version)
-        async with Client(transport, mode="legacy", client_info=information) as opened.client:
+        async with Client(
+            transport, mode="legacy", client_info=information, elicitation_callback=opened.answer
+        ) as opened.client:
             try:
                 yield opened
             finally:

@@ -32,6 +32,8 @@ async def test_from_logging_in_to_ending_a_session(browser: Browser, stage: Admi
         await grace.assert_marked()
 
         await page.get_by_role("button", name="Cancel call").click()
+        await expect(page.get_by_text("Are you sure")).to_be_visible()
+        await page.get_by_role("button", name="Yes, cancel it").click()
         await expect(page.get_by_text("The call is being cancelled.")).to_be_visible()
         await stage.await_cancelled("day")
         await grace.settle()

@@ -105,8 +105,8 @@ class Visitor:
         return link
 
     def line(self, *texts: str) -> Locator:
-        """Return the lines of a session's live logs that have all of this in them."""
-        lines = self.page.locator("[role=log] li")
+        """Return the lines of a session's timeline that have all of this in them."""
+        lines = self.page.locator("#timeline li")
         for text in texts:
             lines = lines.filter(has_text=text)
         return lines

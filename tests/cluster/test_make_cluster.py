@@ -108,7 +108,7 @@ async def assert_a_session_s_page_is_live(cluster: Command) -> None:
                 news = json.loads(await socket.recv())
                 assert news["messages"] == []
                 await (await client.call("whoami")).text()
-                while "tools/call whoami" not in str(news["tables"]["history"]):
+                while "tools/call whoami" not in str(news["timeline"]):
                     news = json.loads(await socket.recv())
 
 

@@ -145,7 +145,7 @@ async def test_log_and_sentry_get_kind_and_stack_of_a_crash_and_neither_text_nor
     assert error_kind is type(error) and error_kind.__name__ == crash.kind
     assert crash.function in [frame.f_code.co_name for frame in frames]
     assert not any(frame.f_locals for frame in frames)
-    assert record.getMessage().endswith(f": {crash.kind}")
+    assert f": {crash.kind} request=1" in record.getMessage()
     assert vars(record).items() >= crash.extra.items()
     assert PLANTED not in "".join(traceback.format_exception(error)) + record.getMessage()
 
@@ -261,9 +261,9 @@ async def test_what_a_tool_says_on_purpose_is_no_crash(serve: Serve, caplog: pyt
         raise ToolError(text)
 
     await call(serve(), "refuses", SECRET)
-    [record] = [record for record in caplog.records if "refuses" in record.getMessage()]
+    [record] = [record for record in caplog.records if "'refuses'" in record.getMessage()]
     assert (record.levelname, vars(record)["tool"], record.exc_info) == ("INFO", "refuses", None)
-    assert record.getMessage() == "the tool 'refuses' failed: '(text withheld)'"
+    assert record.getMessage() == "the tool 'refuses' failed: '(text withheld)' request=1 tool=refuses"
 
 
 async def test_tools_of_another_server_are_named_too(
@@ -275,4 +275,4 @@ async def test_tools_of_another_server_are_named_too(
     settings.MCP_TRANSPORT = {"SERVER": f"{__name__}.theirs"}
     await call(serve(), "crashes", SECRET)
     record = crash_in(caplog)
-    assert record.getMessage().endswith(": ValueError") and vars(record)["tool"] == "crashes"
+    assert record.getMessage().endswith(": ValueError request=1 tool=crashes") and vars(record)["tool"] == "crashes"

@@ -12,6 +12,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel
 
 from mcp_transport import log_redaction, prompt, resource, tool
+from mcp_transport.domain.session import session_key, short_id
 from tests.django.declared import ERAS, response
 from tests.support.calls import call, error_of, opened
 from tests.support.client import until
@@ -36,7 +37,9 @@ async def test_a_notification_writes_one_line_without_control_characters(
     assert (await client.request("ping")).status == 200
     await until(lambda: lines_with(caplog, "forged"))  # a notification is answered before it is handled
     [line] = lines_with(caplog, "forged")
-    assert line == r"no handler for notification notifications/x\r\n2026-01-01 ERROR forged \x1b[31m\u2028"
+    text, _, session = line.partition(" session=")
+    assert text == r"no handler for notification notifications/x\r\n2026-01-01 ERROR forged \x1b[31m\u2028"
+    assert session == short_id(session_key(client.session_id))
 
 
 async def test_a_notification_that_should_be_a_request_is_taken_and_not_logged(

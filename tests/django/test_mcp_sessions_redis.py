@@ -129,7 +129,7 @@ async def test_messages_are_printed_and_payloads_only_when_asked(client: Session
         ("result", 7, ""),
     ]
     text = await run("messages", id)
-    assert text.splitlines()[0].split() == ["stream", "number", "kind", "request", "progress", "size"]
+    assert text.splitlines()[0].split() == ["stream", "number", "time", "kind", "request", "progress", "size"]
     assert "3 of 10" in text
     assert PLANTED not in json.dumps(told) + text
     full = await as_json("messages", id, "--payloads")
@@ -157,6 +157,21 @@ async def test_history_is_shown(client: SessionClient) -> None:
     text = (await run("show", id_of(client))).split("\nsession history\n")[1]
     assert "tools/call talk" in text
     assert PLANTED not in text + json.dumps(history)
+
+
+async def test_why_a_call_failed_is_shown(client: SessionClient) -> None:
+    await client.call("talk", {"note": [PLANTED]}, 7)
+    history: list[Any] = []
+    while not [item for item in history if item["request_id"] == 7]:
+        history = (await as_json("show", id_of(client)))["history"]
+    [ended] = [item for item in history if item["request_id"] == 7]
+    assert (ended["failure"], ended["error"], ended["code"]) == ("invalid", "ValidationError", None)
+    assert "message" not in ended
+    [ended] = [
+        item for item in (await as_json("show", id_of(client), "--payloads"))["history"] if item["request_id"] == 7
+    ]
+    assert (ended["message"], ended["arguments"]) == ("", ""), "they are not kept"
+    assert "Invalid arguments: ValidationError" in await run("show", id_of(client))
 
 
 async def test_nodes_and_traffic_of_other_processes_are_shown(client: SessionClient) -> None:

@@ -51,6 +51,7 @@ RIGHT: dict[str, list[Any]] = {
     "REQUIRED_SCOPES": [["orders:read"], ()],
     "IMPLIED_SCOPES": [{"orders": ["orders:read"]}],
     "AUDIT_ARGUMENTS": [True, False],
+    "FAILURE_PAYLOADS": [True, False],
     "LOG_EXCEPTION_TEXTS": [True, False, None],
 }
 WRONG: dict[Any, list[Any]] = {

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent, ended_entry
+from mcp_transport.domain.history import Ending, Failure, FailureKind, HistoryEntry, HistoryEvent, ended_entry
 from mcp_transport.domain.session import InFlightRequest
 
 
@@ -46,3 +46,12 @@ def test_only_a_stream_that_is_taken_again_repeats_an_entry() -> None:
     assert replace(attached, when=2.0, node="n2").repeats(attached)
     assert not replace(attached, stream="aa").repeats(attached)
     assert not replace(attached, what=HistoryEvent.ENDED).repeats(attached)
+
+
+def test_failure_ends_a_request_as_its_ending_does() -> None:
+    request = InFlightRequest(request_id=7, digest=b"d", node="n1", stream="aa", operation="ping", started=10.0)
+    failure = Failure(ending=Ending.LOST, kind=FailureKind.LOST, code=-32603)
+    entry = ended_entry(request, failure, 12.0)
+    assert entry == replace(ended_entry(request, Ending.LOST, 12.0), failure=failure)
+    assert (failure.is_error, entry.began) == (True, 10.0)
+    assert Ending.OK.failure is None

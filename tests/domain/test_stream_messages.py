@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from mcp_transport.domain.stream_messages import StreamMessage, summarize
+from mcp_transport.domain.stream_messages import (
+    MARK_SECONDS,
+    MAX_MARKS,
+    StreamMessage,
+    decode_marks,
+    mark_time,
+    summarize,
+    time_of,
+)
 
 
 def message_of(value: Any) -> StreamMessage:
@@ -62,3 +70,35 @@ def test_what_is_too_deep() -> None:
 )
 def test_progress_is_told_in_numbers_alone(params: Any, progress: str) -> None:
     assert message_of({"method": "notifications/progress", "params": params}).progress == progress
+
+
+def test_times_are_marked_once_a_second_and_the_oldest_are_forgotten() -> None:
+    marks: list[tuple[int, float]] = []
+    for number in range(1, 100):
+        mark_time(marks, number, number * MARK_SECONDS / 4)
+    assert len(marks) == MAX_MARKS
+    assert [time_of(marks, number) for number in (1, 98, 99)] == [0.0, 24.25, 24.25]
+    mark_time(marks, 100, 1.0)
+    assert time_of(marks, 100) == 1.0, "a clock that was set back"
+
+
+@pytest.mark.parametrize("stored", [None, {}, "x", [1.5, 2], [1, "2"], [True, 1], [1, -2], [1, 10**18], [1] * 1000])
+def test_what_no_release_has_stored_marks_nothing(stored: Any) -> None:
+    assert decode_marks(stored) == ()
+
+
+def test_marks_are_decoded() -> None:
+    assert decode_marks([1, 2500, 7, 9000]) == ((1, 2.5), (7, 9.0))
+
+
+@pytest.mark.parametrize(
+    ("value", "asks"),
+    [
+        ({"id": "q", "method": "elicitation/create"}, True),
+        ({"id": 7, "result": {}}, False),
+        ({"id": 7, "error": {}}, False),
+        ({"method": "notifications/progress"}, False),
+    ],
+)
+def test_request_to_the_client_is_told_from_answers(value: Any, asks: bool) -> None:
+    assert message_of(value).is_server_request is asks

@@ -135,7 +135,9 @@ async def test_it_opens_refuses_at_once_probes_and_closes(make: MakeScene, caplo
     assert scene.endpoint.breakers.opened["guarded"] == 1
     assert scene.endpoint.call_metrics.since_start().refused == {"circuit_breaker": 3}
     assert [
-        (item.levelname, item.message.partition(":")[0]) for item in caplog.records if "circuit" in item.message
+        (item.levelname, item.message.partition(":")[0])
+        for item in caplog.records
+        if item.message.startswith("circuit")
     ] == [
         ("WARNING", "circuit_opened"),
         ("INFO", "circuit_closed"),

@@ -12,7 +12,7 @@ from mcp_transport.admin.dashboard import Dashboard
 from mcp_transport.admin.dashboard import to_json as dashboard_json
 from mcp_transport.admin.list_query import ListQuery
 from mcp_transport.admin.list_rows import session_row
-from mcp_transport.admin.tables import session_tables
+from mcp_transport.admin.session_page import message_items, request_items, session_tables, update_waits
 from mcp_transport.backends.base import Backend
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.rate_limit import RateLimits, limits
@@ -23,7 +23,7 @@ from mcp_transport.kernel import Kernel
 from mcp_transport.operators import service
 from mcp_transport.operators.representation.fields import to_json
 from mcp_transport.operators.representation.metrics import NODE, OVERVIEW, TRAFFIC
-from mcp_transport.operators.representation.sessions import DETAIL, MESSAGE, PAYLOAD, SESSION
+from mcp_transport.operators.representation.sessions import DETAIL_WITH_PAYLOADS, MESSAGE, PAYLOAD, SESSION
 from tests.support.client import SessionClient, text_of, until
 from tests.support.endpoint import authenticate
 from tests.support.redis.backend import leave, members
@@ -72,6 +72,7 @@ class Stage:
         await call.message()
         await self.gate.wait(self.gate.entered)
         await self.ann.call("announce", id="a")
+        assert (await self.ann.call("there is no such tool", id="f")).error_code == -32602
         backend = self.one.backend
         key = session_key(self.ann.session_id)
         await backend.sessions.write_state(key, "colour", b"1")
@@ -146,10 +147,14 @@ class Stage:
         [to_json(NODE, node) for node in nodes]
         key = session_key(self.ann.session_id)
         if (detail := await service.session_detail(key)) is not None:
-            to_json(DETAIL, detail)
-            session_tables(detail)
+            to_json(DETAIL_WITH_PAYLOADS, detail)
+            session_tables(detail, {})
+            [item.to_json() for item in request_items(detail, {}, payloads=True)]
         if (news := await service.new_messages(key)) is not None:
             [to_json((*MESSAGE, PAYLOAD), message) for message in news.messages]
+            if detail is not None:
+                session_tables(detail, update_waits({}, news.messages))
+                [item.to_json() for item in message_items(detail, news.messages, payloads=True)]
 
     async def check_owner(self) -> None:
         """The session itself is there or unknown, on any node; nothing fails."""

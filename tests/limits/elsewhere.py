@@ -9,10 +9,13 @@ from mcp_transport.api.base import _MAX_BODY_BYTES
 from mcp_transport.auth import http_client, introspection
 from mcp_transport.backends.membership import _MAX_RETRY_SECONDS
 from mcp_transport.contrib.audit.serialization import MAX_ARGUMENT_BYTES
+from mcp_transport.domain.history import MAX_ARGUMENTS, MAX_ERROR, MAX_MESSAGE
 from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.stream_messages import MAX_MARKS
 from mcp_transport.engine.admission import _SHARE_PER_CALLER
 from mcp_transport.engine.expiry import _CHECK_INTERVAL_SECONDS
 from mcp_transport.engine.memory_budget import _ANONYMOUS_SHARE
+from mcp_transport.engine.refusals import NOTE_SECONDS
 from mcp_transport.engine.request_body import _EXEMPT_BYTES
 from mcp_transport.engine.sessionful.failover import _MAX_RERUNS
 from mcp_transport.kernel import arguments, events, handlers, limits, validation_errors
@@ -118,6 +121,16 @@ tested_by(
     POLICY.session_history,
     "requests in a session's history",
     "test_history_is_short_and_ends_with_its_session",
+)
+_CUT = "test_failure_of_any_size_is_cut"
+tested_by(MAX_ERROR, "the class of a failed call's error that is kept", _CUT)
+tested_by(MAX_MESSAGE, "the message of a failed call that is kept (`FAILURE_PAYLOADS`)", _CUT)
+tested_by(MAX_ARGUMENTS, "the arguments of a failed call that are kept, as JSON (`FAILURE_PAYLOADS`)", _CUT)
+tested_by(MAX_MARKS, "times of messages that a stream keeps, one a second", "test_times_of_messages_are_known")
+tested_by(
+    NOTE_SECONDS,
+    "time between two notes of requests that one limit refuses to a caller",
+    "test_flood_of_refusals_is_noted_once",
 )
 tested_by(_MAX_RERUNS + 1, "lost nodes of a `durable` call", "test_a_call_that_ends_its_process_ends_two")
 tested_by(_CHECK_INTERVAL_SECONDS, "time that calls outlast their session", "test_calls_end_whose_client_has_left")

@@ -14,7 +14,7 @@ from mcp_transport.backends.contracts import CANCEL_KEEP_SECONDS, MAX_CANCELS
 from mcp_transport.backends.dynamodb.items import Address, Item, count_of, expiry, name_of
 from mcp_transport.backends.dynamodb.versioned import Kind
 from mcp_transport.backends.results import Entered
-from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent, ended_entry
+from mcp_transport.domain.history import Endings, HistoryEntry, HistoryEvent, ended_entry
 from mcp_transport.domain.session import InFlightRequest, Session, validated_members
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.idempotency import is_keyed
@@ -99,7 +99,7 @@ class SessionRecord:
                 del self.in_flight[request.request_id]
                 self.body_parts.pop(request.request_id, None)
 
-    def leave(self, endings: Mapping[RequestId, Ending], stream: str, now: float) -> list[HistoryEntry]:
+    def leave(self, endings: Endings, stream: str, now: float) -> list[HistoryEntry]:
         """Remove requests that ended, of one stream or with "" of any; return their entries in the history."""
         self._drop_old(now)
         left = [self.in_flight[item] for item in endings if item in self.in_flight]

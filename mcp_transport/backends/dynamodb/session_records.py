@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import orjson
 
-from mcp_transport.backends.codec import decode_id, dumps, each, encode_id, milliseconds, seconds
+from mcp_transport.backends.codec import (
+    decode_failure,
+    decode_id,
+    dumps,
+    each,
+    encode_failure,
+    encode_id,
+    milliseconds,
+    seconds,
+)
 from mcp_transport.backends.dynamodb.client import DynamoClient
 from mcp_transport.backends.dynamodb.items import Item, expiry
 from mcp_transport.backends.dynamodb.request_bodies import RequestBodies
@@ -19,10 +28,9 @@ from mcp_transport.backends.dynamodb.session_record import (
     session_pk,
 )
 from mcp_transport.backends.dynamodb.versioned import Draft, Kind, VersionedItems
-from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent
+from mcp_transport.domain.history import Ending, Endings, Failure, HistoryEntry, HistoryEvent
 from mcp_transport.domain.policy import Policy
 from mcp_transport.exceptions import BackendError
-from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.supervision import log_failure
 
 __all__ = ["SessionRecords"]
@@ -64,7 +72,7 @@ class SessionRecords:
 
         return await self._items.modify(record_address(key), self.kind(key), apply)
 
-    async def leave(self, key: str, endings: Mapping[RequestId, Ending], stream: str) -> None:
+    async def leave(self, key: str, endings: Endings, stream: str) -> None:
         """Remove requests that ended, and record how. Raises: BackendError, Unreadable."""
 
         def change(record: SessionRecord, now: float) -> tuple[list[NumberedEntry], bool]:
@@ -86,7 +94,7 @@ class SessionRecords:
         limit, pk = self._policy.session_history, session_pk(key)
         expires = expiry(self._client.now() + self._policy.session_max_age)
         items = [
-            {"pk": pk, "sk": f"{_HISTORY}{number % limit:04d}", "n": number, "d": _encode(entry), **expires}
+            {"pk": pk, "sk": f"{_HISTORY}{number % limit:04d}", "n": number, **_encode(entry), **expires}
             for number, entry in numbered[-limit:]
             if limit
         ]
@@ -107,11 +115,13 @@ class SessionRecords:
         return tuple(entry for _, entry in newest_first)
 
 
-def _encode(entry: HistoryEntry) -> bytes:
+def _encode(entry: HistoryEntry) -> Item:
     request_id = None if entry.request_id is None else encode_id(entry.request_id).decode()
     operation = entry.operation.encode(errors="replace").decode()
     times = milliseconds(entry.when), milliseconds(entry.seconds)
-    return dumps([entry.what, times, entry.node, entry.stream, operation, request_id, entry.ending])
+    # A failure has an attribute of its own, which the previous release ignores.
+    failure = {} if entry.failure is None else {"f": encode_failure(entry.failure)}
+    return {"d": dumps([entry.what, times, entry.node, entry.stream, operation, request_id, entry.ending]), **failure}
 
 
 def _decode(item: Item) -> tuple[int, HistoryEntry]:
@@ -123,6 +133,15 @@ def _decode(item: Item) -> tuple[int, HistoryEntry]:
         request_id=None if request_id is None else decode_id(request_id.encode()),
         ending=None if ending is None else Ending(ending),
         seconds=seconds(duration),
+        failure=_failure(item, ending),
         **members,
     )
     return int(item["n"]), entry
+
+
+def _failure(item: Item, ending: Any) -> Failure | None:
+    """Return the failure of an entry; None without one that can be read."""
+    if ending is None or "f" not in item:
+        return None
+    [*failure] = each("the failure of a request", [item["f"]], lambda raw: decode_failure(raw, Ending(ending)))
+    return failure[0] if failure else None

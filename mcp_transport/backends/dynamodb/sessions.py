@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from mcp_transport.backends.contracts import SessionStore
 from mcp_transport.backends.dynamodb.admission import SessionAdmission
 from mcp_transport.backends.dynamodb.client import MAX_ITEM_BYTES, DynamoClient
 from mcp_transport.backends.dynamodb.items import Address, Item, digest, expiry
-from mcp_transport.backends.dynamodb.session_record import SessionRecord, record_address, session_pk
+from mcp_transport.backends.dynamodb.session_record import NumberedEntry, SessionRecord, record_address, session_pk
 from mcp_transport.backends.dynamodb.session_records import SessionRecords
 from mcp_transport.backends.dynamodb.stream_state import STREAM_PREFIX, StreamState, stream_address, stream_kind
 from mcp_transport.backends.dynamodb.subscription_set import (
@@ -25,7 +25,7 @@ from mcp_transport.backends.dynamodb.writes import Conflict, Delete, Put
 from mcp_transport.backends.membership import RunningStreams
 from mcp_transport.backends.results import Closing, Entered
 from mcp_transport.backends.subscriptions import changed_uris
-from mcp_transport.domain.history import Ending, HistoryEntry
+from mcp_transport.domain.history import Endings, HistoryEntry
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import InFlightRequest, Session, short_id
 from mcp_transport.exceptions import BackendError, Unreadable
@@ -103,7 +103,7 @@ class DynamoSessionStore(SessionStore):
         await self._items.flush()
         await self._client.flush()
 
-    async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> bool:
+    async def leave(self, key: str, endings: Endings, *, stream: str = "") -> bool:
         self._running.pop((key, stream), None)
         _, state = await asyncio.gather(self._records.leave(key, endings, stream), self._stream(key, stream))
         return state is not None and state.held_by is not None
@@ -119,6 +119,13 @@ class DynamoSessionStore(SessionStore):
 
     async def history(self, key: str) -> tuple[HistoryEntry, ...]:
         return await self._records.history(key)
+
+    async def note(self, key: str, principal: str, entry: HistoryEntry) -> None:
+        def change(record: SessionRecord, now: float) -> list[NumberedEntry]:
+            return record.number_entries([replace(entry, when=now)])
+
+        numbered = await self._records.change(key, change, principal=principal)
+        await self._records.write_history(key, numbered or ())
 
     async def update(self, key: str, **changes: Any) -> None:
         def change(record: SessionRecord, now: float) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mcp_transport.backends.dynamodb.stream_state import StreamState
 from mcp_transport.backends.dynamodb.versioned import Draft
 from mcp_transport.backends.results import Appended, Event, Holder, StreamOver, UnknownStream
-from mcp_transport.domain.history import Ending
+from mcp_transport.domain.history import Endings
 from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.domain.policy import Policy
-from mcp_transport.protocol.jsonrpc import RequestId
 
 __all__ = ["Append", "Attach", "Checkpoint", "Claim", "Emit"]
 
@@ -29,7 +28,7 @@ class Append:
     ends: float
     policy: Policy
     digest: bytes = b""
-    leaving: Mapping[RequestId, Ending]
+    leaving: Endings
 
     def begins(self, stored: StreamState | None) -> bool:
         """Return whether the log has no events yet, apart from those of an earlier stream of the same name."""
@@ -56,8 +55,8 @@ class Append:
         state.writer = state.writer or self.writer
         if self.holder and state.epoch == 0:
             state.hand_to(self.holder)
-        state.add(self.events, self.policy.stream_max_events, self.policy.stream_max_bytes)
-        state.answered |= self.leaving
+        state.add(self.events, self.policy.stream_max_events, self.policy.stream_max_bytes, self.now)
+        state.answered |= {request_id: ending.ending for request_id, ending in self.leaving.items()}
         if self.stored_until is not None:
             state.stored_until, state.digest = self.stored_until, self.digest or state.digest
         return Appended(state.held_by), state.first if state.first > oldest > 0 else 0
@@ -73,6 +72,7 @@ class Emit:
     payload: bytes
     broadcast: Broadcast | None
     is_subscribed: bool
+    now: float
     ends: float
     policy: Policy
 
@@ -87,7 +87,7 @@ class Emit:
         if not self.is_subscribed:
             return None
         event = Event(state.last + 1, self.payload)
-        state.add([event], self.policy.stream_max_events, self.policy.stream_max_bytes)
+        state.add([event], self.policy.stream_max_events, self.policy.stream_max_bytes, self.now)
         return event.seq, state.held_by, state.first if state.first > oldest > 0 else 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from mcp_transport.backends.dynamodb.versioned import Kind
 from mcp_transport.backends.records import StreamRecord
 from mcp_transport.backends.results import Appended, Event, Holder
 from mcp_transport.domain.history import Ending
+from mcp_transport.domain.stream_messages import decode_marks, mark_time
 from mcp_transport.protocol.cursor import WRITER_SPAN
 from mcp_transport.protocol.jsonrpc import RequestId
 
@@ -59,6 +60,8 @@ class StreamState:
     answered: dict[RequestId, Ending] = field(default_factory=dict)
     """How requests ended whose answers are in the log: they leave the session's record in a second write."""
     blocks: list[Block] = field(default_factory=list)
+    marks: list[tuple[int, float]] = field(default_factory=list)
+    """When its newest events were stored."""
 
     @property
     def first(self) -> int:
@@ -92,8 +95,10 @@ class StreamState:
         """Return the events that the log does not have."""
         return [event for event in events if event.seq > self.last]
 
-    def add(self, events: Iterable[Event], max_events: int, max_bytes: int) -> None:
+    def add(self, events: Sequence[Event], max_events: int, max_bytes: int, now: float) -> None:
         """Add events to the log, count what lies before a gap as lost, and drop the oldest beyond the limits."""
+        if events and events[-1].seq > self.last:
+            mark_time(self.marks, self.last + 1, now)
         for event in events:
             if event.seq > self.last:
                 self._add(event, max(1, max_events // _BLOCKS), max_bytes // _BLOCKS)
@@ -168,6 +173,7 @@ def stream_record(name: str, state: StreamState) -> StreamRecord:
         last=state.last,
         bytes=sum(block.bytes for block in state.blocks),
         ended=state.stored_until is not None,
+        marks=tuple(state.marks),
     )
 
 
@@ -186,6 +192,7 @@ def _encode(state: StreamState) -> Item:
         "ends_silently": state.ends_silently,
         "digest": state.digest.hex(),
         "answered": {encode_id(request_id).decode(): ending for request_id, ending in state.answered.items()},
+        "times": [value for number, time in state.marks for value in (number, milliseconds(time))],
         "blocks": [[block.first, block.last, block.bytes] for block in state.blocks],
     }
     return {
@@ -210,6 +217,7 @@ def _decode(item: Item) -> StreamState:
         ends_silently=stored.get("ends_silently") is True,
         digest=bytes.fromhex(stored.get("digest", "")),
         answered={decode_id(raw.encode()): Ending(ending) for raw, ending in stored.get("answered", {}).items()},
+        marks=list(decode_marks(stored.get("times"))),
         blocks=[Block(*map(count_of, block)) for block in stored.get("blocks", ())],
     )
     last = 0

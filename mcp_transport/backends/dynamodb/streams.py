@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from mcp_transport.backends.codec import each, milliseconds
@@ -38,14 +38,13 @@ from mcp_transport.backends.results import (
     StreamOver,
     UnknownStream,
 )
-from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent
+from mcp_transport.domain.history import Ending, Endings, HistoryEntry, HistoryEvent
 from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import InFlightRequest, Session
 from mcp_transport.exceptions import BackendError, Unreadable
 from mcp_transport.protocol.cursor import GET_STREAM, WRITER_SPAN
 from mcp_transport.protocol.idempotency import is_keyed
-from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.supervision import log_failure
 
 __all__ = ["DynamoStreamLog"]
@@ -92,7 +91,7 @@ class DynamoStreamLog(StreamLog):
         writer: str = "",
         holder: str = "",
         refills: bool = False,
-        leaving: Mapping[RequestId, Ending] = NO_ENDINGS,
+        leaving: Endings = NO_ENDINGS,
     ) -> Appended | None:
         address = stream_address(key, stream)
         peek = self._items.peek(address, stream_kind)
@@ -139,6 +138,7 @@ class DynamoStreamLog(StreamLog):
             payload=payload,
             broadcast=broadcast,
             is_subscribed=is_subscribed,
+            now=self._client.now(),
             ends=record.session.ends,
             policy=self._policy,
         )

@@ -13,11 +13,22 @@ from urllib.parse import quote, unquote
 
 import orjson
 
-from mcp_transport.backends.codec import decode_id, dumps, each, encode_id, seconds, strict
+from mcp_transport.backends.codec import (
+    decode_failure,
+    decode_id,
+    dumps,
+    each,
+    encode_failure,
+    encode_id,
+    milliseconds,
+    seconds,
+    strict,
+)
 from mcp_transport.backends.records import StreamRecord
 from mcp_transport.backends.results import Event
-from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent
+from mcp_transport.domain.history import Ending, Endings, Failure, HistoryEntry, HistoryEvent
 from mcp_transport.domain.session import InFlightRequest, Session, validated_members
+from mcp_transport.domain.stream_messages import decode_marks
 from mcp_transport.protocol.client_address import caller_block
 from mcp_transport.protocol.jsonrpc import RequestId
 
@@ -43,6 +54,7 @@ __all__ = [
     "encode_endings",
     "encode_event",
     "encode_members",
+    "encode_note",
     "encode_request",
 ]
 
@@ -171,14 +183,50 @@ def decode_digest(raw: bytes) -> bytes:
     return bytes.fromhex(raw.decode())
 
 
-def encode_endings(endings: Mapping[RequestId, Ending]) -> list[Any]:
-    """Encode how requests ended, as a flat list of ids and endings."""
-    return [item for request_id, ending in endings.items() for item in (encode_id(request_id), ending.value)]
+def encode_endings(endings: Endings) -> list[Any]:
+    """Encode how requests ended, as a flat list of ids and endings; a failure follows its ending after a blank."""
+    return [
+        item
+        for request_id, ending in endings.items()
+        for item in (
+            encode_id(request_id),
+            ending.value if isinstance(ending, Ending) else _ending(request_id, ending),
+        )
+    ]
 
 
-def decode_history(lines: Sequence[bytes]) -> tuple[HistoryEntry, ...]:
-    """Decode a session's history."""
-    return tuple(each("an entry of a session's history", lines, _history_entry))
+def _ending(request_id: RequestId, failure: Failure) -> bytes:
+    # The id is what `decode_history` finds the entry by.
+    return b" ".join((failure.ending.encode(), quote(encode_id(request_id)).encode(), encode_failure(failure)))
+
+
+def encode_note(entry: HistoryEntry) -> list[Any]:
+    """Encode a request that was not admitted: time, node, operation, id and ending."""
+    endings = {} if entry.request_id is None else {entry.request_id: entry.failure or Ending.ERROR}
+    return [milliseconds(entry.when), entry.node, _quoted(entry.operation), *encode_endings(endings)]
+
+
+def decode_history(lines: Sequence[bytes], failures: Sequence[bytes | None]) -> tuple[HistoryEntry, ...]:
+    """Decode a session's history, and the failures of its requests, which `end_request` stores beside it."""
+    entries = each("an entry of a session's history", lines, _history_entry)
+    stored = [raw for raw in failures if raw is not None]
+    parts = each("the failure of a request", stored, _named_failure)
+    by_request = {(request_id, when): raw for request_id, when, raw in parts}
+    return tuple(_with_failure(entry, by_request) for entry in entries) if by_request else tuple(entries)
+
+
+def _named_failure(value: bytes) -> tuple[RequestId, float, bytes]:
+    """Return the id of a request that failed, when it ended, and the failure, not decoded."""
+    time, request_id, failure = value.split(b" ", 2)
+    return decode_id(unquote(request_id.decode()).encode()), seconds(time), failure
+
+
+def _with_failure(entry: HistoryEntry, failures: Mapping[tuple[Any, float], bytes]) -> HistoryEntry:
+    raw, ending = failures.get((entry.request_id, entry.when)), entry.ending
+    if raw is None or ending is None:
+        return entry
+    decoded = each("the failure of a request", [raw], lambda raw: decode_failure(raw, ending))
+    return replace(entry, failure=decoded[0]) if decoded else entry
 
 
 def _history_entry(line: bytes) -> HistoryEntry:
@@ -225,6 +273,7 @@ def _stream(item: tuple[bytes, bytes]) -> StreamRecord:
         last=int(stream["last"]),
         bytes=int(stream["bytes"]),
         ended="kept_until" in stream,
+        marks=decode_marks(stream.get("times")),
     )
 
 

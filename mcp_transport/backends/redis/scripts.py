@@ -10,6 +10,7 @@ from typing import Final
 
 from mcp_transport.backends.redis import codec
 from mcp_transport.domain.history import Ending, HistoryEvent
+from mcp_transport.domain.stream_messages import MARK_SECONDS, MAX_MARKS
 from mcp_transport.protocol.cursor import GET_STREAM, WRITER_SPAN
 from mcp_transport.protocol.idempotency import KEYED_PREFIX
 
@@ -21,6 +22,9 @@ _CONSTANTS: Final[Mapping[str, object]] = {
     "SPAN": WRITER_SPAN,
     "GET_STREAM": repr(GET_STREAM),
     "KEYED_PREFIX": repr(KEYED_PREFIX),
+    "FAILURE_PREFIX": repr("failure:"),
+    "MAX_MARKS": MAX_MARKS,
+    "MARK_MILLISECONDS": int(1000 * MARK_SECONDS),
     "ROUNDING": 0.001,  # ms; sums of costs are not exact
     "TERMINAL": repr(codec.TERMINAL.decode()),
     "NEXT_CLEANUP": repr(codec.NEXT_CLEANUP.decode()),

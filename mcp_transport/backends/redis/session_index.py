@@ -89,6 +89,7 @@ class SessionIndexWriter:
 
     async def write(self) -> None:
         """Write changes, and remove expired sessions unless this node has long been idle. Raises: BackendError."""
+        self._send_notes()
         await self.write_last_use()
         changes, policy = self._changes, self._client.policy
         if changes.opened or self._used:
@@ -116,6 +117,13 @@ class SessionIndexWriter:
         for batch in _batches(list(initialized)):
             await self._execute_each([("SREM", self._opening_key, *batch)])
         await self._sweep_expired()
+
+    def _send_notes(self) -> None:
+        """Send the scripts for requests that were not admitted; they are sent together with the next command."""
+        notes, self._changes.notes = self._changes.notes, []
+        for key, arguments in notes:
+            sent = self._client.run_in_session("note", key, ("history",), arguments, deferred=True)
+            sent.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def write_last_use(self) -> None:
         """Write when sessions were last used here. Raises: BackendError."""

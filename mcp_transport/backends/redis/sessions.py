@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from mcp_transport.backends.redis.pending import IndexChanges
 from mcp_transport.backends.redis.rates import bucket_arguments, bucket_keys
 from mcp_transport.backends.redis.session_index import SessionIndexWriter
 from mcp_transport.backends.results import Closing, Entered, NoRoom, RateLimited
-from mcp_transport.domain.history import Ending, HistoryEntry
+from mcp_transport.domain.history import Endings, HistoryEntry
 from mcp_transport.domain.rate_limit import Charge
 from mcp_transport.domain.session import InFlightRequest, Session, short_id
 from mcp_transport.exceptions import Unreadable
@@ -31,6 +31,9 @@ __all__ = ["RedisSessionStore"]
 _MAX_IDLE_SEARCHES: Final = 8
 # How far apart the clocks of a Cluster's servers may be; session ids also round to whole seconds.
 _MAX_CLOCK_SKEW_MILLISECONDS: Final = 2000
+
+# Notes that wait for the next heartbeat.
+_MAX_NOTES: Final = 100
 
 _BAD_INDEX: Final = "a session cannot be added to an index"
 
@@ -150,7 +153,7 @@ class RedisSessionStore(SessionStore):
     async def flush(self) -> None:
         await self._client.batcher.flush()
 
-    async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> bool:
+    async def leave(self, key: str, endings: Endings, *, stream: str = "") -> bool:
         self._running.pop((key, stream), None)
         arguments = [stream, self._client.policy.session_history, *codec.encode_endings(endings)]
         parts = ("requests", "history", "streams")
@@ -171,8 +174,13 @@ class RedisSessionStore(SessionStore):
             return None
 
     async def history(self, key: str) -> tuple[HistoryEntry, ...]:
-        lines = await self._run("history", key, ("history",))
-        return codec.decode_history(lines) if lines is not None else ()
+        reply = await self._run("history", key, ("history",), [self._client.policy.session_history])
+        return codec.decode_history(*reply) if reply is not None else ()
+
+    async def note(self, key: str, principal: str, entry: HistoryEntry) -> None:
+        if entry.request_id is not None and len(self._changes.notes) < _MAX_NOTES:
+            arguments = [principal, self._client.policy.session_history, *codec.encode_note(entry)]
+            self._changes.notes.append((key, arguments))
 
     async def update(self, key: str, **changes: Any) -> None:
         if changes.get("initialized"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from mcp_transport.backends.codec import milliseconds, strict
@@ -25,10 +25,9 @@ from mcp_transport.backends.results import (
     StreamOver,
     UnknownStream,
 )
-from mcp_transport.domain.history import Ending
+from mcp_transport.domain.history import Endings
 from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.protocol.cursor import GET_STREAM
-from mcp_transport.protocol.jsonrpc import RequestId
 
 __all__ = ["RedisStreamLog"]
 
@@ -61,7 +60,7 @@ class RedisStreamLog(StreamLog):
         writer: str = "",
         holder: str = "",
         refills: bool = False,
-        leaving: Mapping[RequestId, Ending] = NO_ENDINGS,
+        leaving: Endings = NO_ENDINGS,
     ) -> Appended | None:
         policy = self._client.policy
         flat = [part for event in events for part in (event.seq, codec.encode_event(event))]

@@ -10,11 +10,15 @@ from django.utils.translation import gettext_lazy as _
 
 from mcp_transport.contrib.audit.serialization import single_line, values_of
 from mcp_transport.domain.audit_events import AuditEvent
+from mcp_transport.operators.representation.sessions import FAILURES
 
-__all__ = ["AuditEntries", "AuditEntry", "Event", "Outcome"]
+__all__ = ["FAILURE_CHOICES", "AuditEntries", "AuditEntry", "Event", "Outcome"]
 
 # Within the limit of parameters per statement of every database.
 _DELETE_BATCH: Final = 500
+
+
+FAILURE_CHOICES: Final = [(kind.value, label) for kind, label in FAILURES.items()]
 
 
 class Event(models.TextChoices):
@@ -88,6 +92,49 @@ class AuditEntry(models.Model):
     )
     outcome = models.CharField(_("outcome"), max_length=16, blank=True, choices=Outcome.choices)
     reason = models.CharField(_("reason"), max_length=500, blank=True, help_text=_("Why access was denied."))
+    # `db_default`: the previous release, which writes no such columns, may use the table at the same time.
+    request = models.CharField(
+        _("request"),
+        max_length=260,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_('ID of the request as JSON: 7 and "7" are different.'),
+    )
+    node = models.CharField(
+        _("node"),
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("The node that ran or refused the call."),
+    )
+    kind = models.CharField(
+        _("why"),
+        max_length=32,
+        blank=True,
+        default="",
+        db_default="",
+        choices=FAILURE_CHOICES,
+        help_text=_("Why the call has no result."),
+    )
+    error = models.CharField(
+        _("error"),
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("Class of the exception, or the limit that refused."),
+    )
+    code = models.IntegerField(_("code"), null=True, blank=True, help_text=_("JSON-RPC code, if the client got one."))
+    message = models.CharField(
+        _("message"),
+        max_length=1000,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("What the client or the log was told."),
+    )
     seconds = models.FloatField(_("duration (s)"), null=True, blank=True)
     arguments = models.JSONField(_("arguments"), null=True, blank=True)
 

@@ -19,6 +19,8 @@ __all__ = ["MAX_ARGUMENT_BYTES", "single_line", "storable_arguments", "values_of
 MAX_ARGUMENT_BYTES: Final = 16 * 1024
 """The maximum length of arguments as JSON; only the length of longer ones is stored."""
 
+_MAX_CODE: Final = 2**31  # tools choose codes of their own
+
 # MySQL rejects documents of more than 100 levels, SQLite those of more than 1000.
 _MAX_DEPTH: Final = 50
 
@@ -44,6 +46,7 @@ def values_of(event: AuditEvent) -> dict[str, Any]:
     if isinstance(event, ToolCalled):
         arguments = storable_arguments(event.arguments)
         values |= {"operation": "tools/call", "seconds": round(event.seconds, 6), "arguments": arguments}
+        values["code"] = event.code if event.code is not None and abs(event.code) < _MAX_CODE else None
     return {**values, "event": name, "when": _datetime(event.when)}
 
 

@@ -120,7 +120,7 @@ class CallGroup:
         self._node.registry.remove_call(call)
         self._calls.remove(call)  # which has a reference to this group
         self._running -= 1
-        self._writer.record_ending(call.request.id, call.ending)
+        self._writer.record_ending(call.request.id, call.ended)
         if call.outcome is not None:
             self._outcome = call.outcome
             self._responses.append(call.payload)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from mcp_transport.domain.history import Ending
+from mcp_transport.domain.history import Ending, Failure, FailureKind
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import InFlightRequest
 from mcp_transport.engine.authorization import Authorization
@@ -19,7 +19,7 @@ from mcp_transport.engine.sessionful.request_context import SessionRequest
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.kernel import continued_trace, is_cancellation
-from mcp_transport.protocol.errors import abandoned_call_error, lost_call_error
+from mcp_transport.protocol.errors import INTERNAL_ERROR, abandoned_call_error, lost_call_error
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Request, RequestId, parse_message
@@ -61,7 +61,7 @@ class FailOver:
             reruns = []
         ended = [entry for entry in in_flight if entry not in reruns]
         for entry in ended:
-            successor.record_ending(entry.request_id, _ending(entry, claimed.losses))
+            successor.record_ending(entry.request_id, _failure(entry, claimed.losses))
         for entry in ended[: None if reruns else -1]:
             successor.add_response(_answer(entry, claimed.losses))
         if not reruns:
@@ -97,6 +97,12 @@ async def _ended_on(node: Node, key: str, stream: str) -> list[RequestId]:
 
 def _ending(entry: InFlightRequest, losses: int) -> Ending:
     return Ending.GIVEN_UP if entry.body and losses > _MAX_RERUNS else Ending.LOST
+
+
+def _failure(entry: InFlightRequest, losses: int) -> Failure:
+    ending = _ending(entry, losses)
+    kind = FailureKind.GIVEN_UP if ending is Ending.GIVEN_UP else FailureKind.LOST
+    return Failure(ending=ending, kind=kind, code=INTERNAL_ERROR)
 
 
 def _answer(entry: InFlightRequest, losses: int) -> bytes:

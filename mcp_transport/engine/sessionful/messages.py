@@ -7,9 +7,9 @@ import logging
 from contextlib import suppress
 from contextvars import copy_context
 
+from mcp_transport.domain.current_call import current_call
 from mcp_transport.domain.node_messages import CancelCall, ReplyArrived
 from mcp_transport.domain.principal import Principal
-from mcp_transport.engine.handler_tasks import in_handler
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.session_channel import SessionChannel
 from mcp_transport.engine.sessionful.request_context import SessionRequest
@@ -95,7 +95,7 @@ async def _take(context: SessionRequest, notification: Notification, early: obje
 
 
 async def _handle(context: SessionRequest, exchange: Exchange, notification: Notification) -> None:
-    in_handler.set(True)
+    current_call.set((context.session.key, None, context.principal, notification.method))
     try:
         async with context.node.call_context(context.request, context.principal):
             await context.node.kernel.notify(exchange, notification)

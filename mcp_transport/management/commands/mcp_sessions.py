@@ -21,7 +21,7 @@ from mcp_transport.management.terminal import write_result
 from mcp_transport.operators import service
 from mcp_transport.operators.representation.fields import to_json
 from mcp_transport.operators.representation.metrics import NODE, OVERVIEW, TRAFFIC
-from mcp_transport.operators.representation.sessions import DETAIL, MESSAGE, PAYLOAD, SESSION
+from mcp_transport.operators.representation.sessions import DETAIL, DETAIL_WITH_PAYLOADS, MESSAGE, PAYLOAD, SESSION
 from mcp_transport.protocol.jsonrpc import RequestId
 
 # The verbs that need a backend which shares streams between processes.
@@ -49,14 +49,14 @@ class Command(BaseCommand):
         page = await service.sessions(0, limit, query, order)
         self._print(options, [to_json(SESSION, session) for session in page.sessions], text.session_lines(page))
 
-    async def _show(self, *, id: str, **options: Any) -> None:
+    async def _show(self, *, id: str, payloads: bool, **options: Any) -> None:
         key = (await service.find_session(id)).key
         detail = await service.session_detail(key)
         if detail is None:
             raise _ended(key)
         all_processes = bootstrap.endpoint().backend.shares_streams
-        record = to_json(DETAIL, detail, all_processes=all_processes)
-        self._print(options, record, text.detail_lines(detail, all_processes=all_processes))
+        record = to_json(DETAIL_WITH_PAYLOADS if payloads else DETAIL, detail, all_processes=all_processes)
+        self._print(options, record, text.detail_lines(detail, all_processes=all_processes, payloads=payloads))
 
     async def _end(self, *, ids: list[str], **options: Any) -> None:
         for session in [await service.find_session(id) for id in ids]:

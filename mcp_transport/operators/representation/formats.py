@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 __all__ = [
     "duration",
+    "exact_time",
     "iso_time",
     "local_datetime",
     "local_time",
@@ -23,6 +24,7 @@ __all__ = [
     "request_id_text",
     "seconds_ago",
     "size",
+    "time_of_day",
     "utc_time",
     "yes_or_no",
 ]
@@ -50,6 +52,23 @@ def local_time(seconds: float) -> str:
     """Format seconds since the epoch for a page, in the current time zone and to the second."""
     value = local_datetime(seconds)
     return "" if value is None else f"{formats.date_format(value, 'SHORT_DATE_FORMAT')} {value:%H:%M:%S}"
+
+
+def exact_time(seconds: float) -> str:
+    """Format seconds since the epoch for a page, to the second and with the time zone."""
+    value = local_datetime(seconds)
+    return "" if value is None else f"{value:%Y-%m-%d %H:%M:%S} {_zone(value)}".rstrip()
+
+
+def time_of_day(seconds: float) -> str:
+    """Format the time of a day, to the second and with the time zone."""
+    value = local_datetime(seconds)
+    return "" if value is None else f"{value:%H:%M:%S} {_zone(value)}".rstrip()
+
+
+def _zone(value: datetime) -> str:
+    """Return the name of a time zone, or its offset; empty if the project uses none."""
+    return value.tzname() or f"{value:%z}"
 
 
 def duration(seconds: float) -> str:

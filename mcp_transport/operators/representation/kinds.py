@@ -15,6 +15,7 @@ __all__ = [
     "FLAG",
     "LATENCY",
     "NULLABLE_REQUEST_ID",
+    "NULLABLE_TIME",
     "NUMBER",
     "OBJECT",
     "PERCENT",
@@ -67,6 +68,11 @@ COUNT: Final = Kind({"type": "integer", "minimum": 0}, formats.number)
 FLAG: Final = Kind({"type": "boolean"}, formats.yes_or_no)
 OBJECT: Final = Kind({"type": "object"}, formats.pretty_json, dict)
 TIME: Final = Kind({"type": "string", "format": "date-time"}, formats.utc_time, formats.iso_time)
+NULLABLE_TIME: Final = Kind(
+    {"type": ["string", "null"], "format": "date-time"},
+    formats.utc_time,
+    lambda seconds: formats.iso_time(seconds) if seconds else None,
+)
 NUMBER: Final = Kind({"type": "number", "minimum": 0}, formats.number)
 DURATION: Final = Kind(NUMBER.schema, formats.duration)
 RATE: Final = Kind(NUMBER.schema, lambda value: formats.number(value, 2))

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from mcp_transport.backends.records import StreamRecord
-from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent
+from mcp_transport.domain.history import Ending, Failure, FailureKind, HistoryEntry, HistoryEvent
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import InFlightRequest, Session, short_id
 from mcp_transport.domain.session_query import State, client_of, state_of
@@ -29,7 +29,10 @@ from mcp_transport.protocol.cursor import GET_STREAM
 __all__ = [
     "CALL",
     "DETAIL",
+    "DETAIL_WITH_PAYLOADS",
+    "FAILURES",
     "HISTORY",
+    "HISTORY_PAYLOAD",
     "MESSAGE",
     "PAYLOAD",
     "SESSION",
@@ -38,6 +41,10 @@ __all__ = [
     "STREAM",
     "activity_tables",
     "detail_table",
+    "ending_text",
+    "failure_text",
+    "stream_operations",
+    "streams_table",
 ]
 
 STATE_LABELS: Final[dict[State, Label]] = {
@@ -59,6 +66,24 @@ _ENDINGS: Final[dict[Ending, Label]] = {
     Ending.GIVEN_UP: pgettext_lazy("a request", "Given up: two nodes were lost with it"),
 }
 
+FAILURES: Final[dict[FailureKind, Label]] = {
+    FailureKind.TOOL_ERROR: _("The tool reported an error"),
+    FailureKind.EXCEPTION: _("The function raised an exception"),
+    FailureKind.INVALID: _("Invalid arguments"),
+    FailureKind.UNKNOWN: _("Unknown name, or not visible to the caller"),
+    FailureKind.REFUSED: _("Refused by a limit"),
+    FailureKind.TIMEOUT: _("Timed out"),
+    FailureKind.TOO_LARGE: _("The result is too large"),
+    FailureKind.ERROR: _("JSON-RPC error"),
+    FailureKind.BY_CLIENT: _("Cancelled by the client"),
+    FailureKind.BY_STAFF: _("Cancelled by staff"),
+    FailureKind.SESSION_ENDED: _("The session ended"),
+    FailureKind.LOST: _("Its node stopped or was lost"),
+    FailureKind.GIVEN_UP: _("Two nodes were lost while running it"),
+}
+"""Why a request has no result."""
+
+_ERROR_NOTE: Final = "The class of the exception or, of a refused request, the limit; empty if unknown."
 _OPERATION_NOTE: Final = "The method and, for a tool or a prompt, its name."
 _VISIBLE: Final = "As far as the answering process can see them."
 
@@ -132,7 +157,18 @@ STREAM: Final[tuple[Field[StreamRecord], ...]] = (
 
 
 def _event_label(entry: HistoryEntry) -> Label:
-    return _ENDINGS[entry.ending] if entry.ending else _EVENTS[entry.what]
+    return ending_text(entry) if entry.failure is None else failure_text(entry.failure)
+
+
+def ending_text(entry: HistoryEntry) -> str:
+    """Return what happened, without the reason."""
+    return str(_ENDINGS[entry.ending] if entry.ending else _EVENTS[entry.what])
+
+
+def failure_text(failure: Failure) -> str:
+    """Say in one line why a request has no result."""
+    details = [failure.error, "" if failure.code is None else str(failure.code)]
+    return ": ".join([str(FAILURES[failure.kind]), *filter(None, [", ".join(filter(None, details))])])
 
 
 HISTORY: Final[tuple[Field[HistoryEntry], ...]] = (
@@ -150,6 +186,37 @@ HISTORY: Final[tuple[Field[HistoryEntry], ...]] = (
     ),
     Field("node", _("Node")),
     Field("stream", _("Stream"), _STREAM_NAME),
+    Field(
+        "failure",
+        _("Why"),
+        Kind({"enum": [*FailureKind, None]}),
+        lambda entry: None if entry.failure is None else entry.failure.kind,
+        "Why there is no result; null if there is one, or if it is unknown.",
+    ),
+    Field("error", _("Error"), kinds.TEXT, lambda entry: entry.failure.error if entry.failure else "", _ERROR_NOTE),
+    Field(
+        "code",
+        _("Code"),
+        Kind({"type": ["integer", "null"]}),
+        lambda entry: entry.failure.code if entry.failure else None,
+        "The code of the JSON-RPC error, if the client got one.",
+    ),
+)
+HISTORY_PAYLOAD: Final[tuple[Field[HistoryEntry], ...]] = (
+    Field(
+        "message",
+        _("Message"),
+        kinds.TEXT,
+        lambda entry: entry.failure.message if entry.failure else "",
+        "What the client or the log was told of a failure, if `FAILURE_PAYLOADS` is on and it was requested.",
+    ),
+    Field(
+        "arguments",
+        _("Arguments"),
+        kinds.TEXT,
+        lambda entry: entry.failure.arguments if entry.failure else "",
+        "The arguments as JSON, on the same conditions; long ones are cut.",
+    ),
 )
 _HISTORY_COLUMNS: Final[tuple[Field[HistoryEntry], ...]] = (
     *pick(HISTORY, "when"),
@@ -160,6 +227,7 @@ _HISTORY_COLUMNS: Final[tuple[Field[HistoryEntry], ...]] = (
 MESSAGE: Final[tuple[Field[StreamMessage], ...]] = (
     Field("stream", _("Stream"), _STREAM_NAME),
     Field("number", _("Number"), kinds.COUNT),
+    Field("when", _("Time"), kinds.NULLABLE_TIME, note="When it was stored, within a second; null if unknown."),
     Field("kind", _("Kind"), note="A method; or `result`, `error`, `tool error`, `end`, `unreadable`."),
     Field("request_id", _("Request"), kinds.NULLABLE_REQUEST_ID),
     Field("progress", _("Progress"), note="The progress of a call: `3 of 10`."),
@@ -189,6 +257,13 @@ DETAIL: Final[tuple[Field[SessionDetail], ...]] = (
     Field("values", _("Session state keys"), kinds.TEXTS, attrgetter("state_keys"), "Names, not values."),
     Field("history", _("Session history"), records(HISTORY, "HistoryEntry"), note=f"The newest first. {_VISIBLE}"),
 )
+DETAIL_WITH_PAYLOADS: Final = tuple(
+    Field(field.name, field.label, records((*HISTORY, *HISTORY_PAYLOAD)), note=field.note)
+    if field.name == "history"
+    else field
+    for field in DETAIL
+)
+"""The same, with the messages and arguments of failed requests."""
 _DETAIL_ROWS: Final = pick(
     DETAIL,
     *(
@@ -214,10 +289,33 @@ def detail_table(detail: SessionDetail, write_time: Callable[[float], str]) -> T
     return Table(name="details", title=str(_("Details")), rows=detail_rows(shown, detail, write_time))
 
 
-def activity_tables(detail: SessionDetail, write_time: Callable[[float], str]) -> tuple[Table, Table, Table]:
-    """Return the tables of a session's running calls, streams and history."""
+def activity_tables(
+    detail: SessionDetail, write_time: Callable[[float], str], *, payloads: bool = False
+) -> tuple[Table, Table, Table]:
+    """Return the tables of a session's running calls, streams and history; what failed calls say, with `payloads`."""
+    columns = (*_HISTORY_COLUMNS, *HISTORY_PAYLOAD) if payloads else _HISTORY_COLUMNS
     return (
         table("calls", _("Running calls"), _CALL_COLUMNS, detail.calls),
-        table("streams", _("Streams"), STREAM, detail.streams),
-        table("history", _("Session history"), _HISTORY_COLUMNS, detail.history, write_time),
+        streams_table(detail),
+        table("history", _("Session history"), columns, detail.history, write_time),
     )
+
+
+def streams_table(detail: SessionDetail) -> Table:
+    """Return the table of a session's streams, each with the operation of its call."""
+    operations = stream_operations(detail)
+    operation: Field[StreamRecord] = Field(
+        "operation", _("Call"), value=lambda stream: operations.get(stream.name, "")
+    )
+    name, *others = STREAM
+    return table("streams", _("Streams"), (operation, name, *others), detail.streams)
+
+
+def stream_operations(detail: SessionDetail) -> dict[str, str]:
+    """Return what the call of each stream is, by the name of the stream: its operation and its id."""
+    requests: list[HistoryEntry | InFlightRequest] = [*reversed(detail.history), *detail.calls]
+    return {
+        item.stream: f"{item.operation} {kinds.REQUEST_ID.text(item.request_id)}"
+        for item in requests
+        if item.stream and item.operation
+    }

@@ -5,7 +5,6 @@
 (() => {
   const POLL_MS = 2000;
   const POLLS_BETWEEN_SOCKETS = 30;
-  const MAX_LINES = 200;
 
   const status = document.getElementById("live");
   const options = status.dataset;
@@ -97,48 +96,6 @@
     region.nextElementSibling.hidden = rows.length !== 0;
   }
 
-  function logOf(stream) {
-    const logs = document.getElementById("logs");
-    const existing = [...logs.children].find((section) => section.dataset.stream === stream);
-    if (existing) return existing.querySelector("ol");
-    const section = document.createElement("section");
-    section.dataset.stream = stream;
-    const title = document.createElement("h3");
-    title.append(document.createElement("bdi"));
-    title.firstChild.textContent = stream === "g" ? logs.dataset.get : stream;
-    const log = document.createElement("ol");
-    log.setAttribute("role", "log");
-    log.setAttribute("aria-live", "polite");
-    log.setAttribute("aria-label", `${logs.dataset.label} ${stream}`);
-    log.tabIndex = 0;
-    section.append(title, log);
-    logs.append(section);
-    return log;
-  }
-
-  function showMessage(message) {
-    const log = logOf(message.stream);
-    const last = log.lastElementChild;
-    if (last && Number(last.dataset.number) >= message.number) return; // already shown
-    const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 20;
-    const line = document.createElement("li");
-    line.className = "new";
-    line.dataset.number = message.number;
-    for (const text of message.texts) {
-      const part = document.createElement("bdi");
-      part.textContent = text;
-      line.append(part, " ");
-    }
-    if (message.payload !== undefined) {
-      const payload = document.createElement("pre");
-      payload.textContent = message.payload;
-      line.append(payload);
-    }
-    log.append(line);
-    while (log.children.length > MAX_LINES) log.firstElementChild.remove();
-    if (atEnd) log.scrollTop = log.scrollHeight;
-  }
-
   function show(update) {
     if (update.over) {
       over = true;
@@ -148,7 +105,6 @@
     if (update.error) return;
     cursor = update.cursor || cursor;
     for (const [name, rows] of Object.entries(update.tables)) showTable(name, rows);
-    (update.messages || []).forEach(showMessage);
     document.dispatchEvent(new CustomEvent("mcp:update", { detail: update }));
   }
 
@@ -226,9 +182,6 @@
   window.addEventListener("pagehide", pause);
   window.addEventListener("pageshow", (event) => {
     if (event.persisted) follow();
-  });
-  document.querySelectorAll("#logs ol").forEach((log) => {
-    log.scrollTop = log.scrollHeight;
   });
   follow();
 })();

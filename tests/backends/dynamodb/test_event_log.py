@@ -104,7 +104,7 @@ async def test_a_durable_calls_body_of_some_megabytes_comes_back(backend: Backen
 def test_a_log_drops_a_sixteenth_at_a_time(events: int) -> None:
     state, kept = StreamState(ends=0.0), []
     for number in range(1, 5 * events):
-        state.add([Event(number, b"x" * 10)], events, 1_000_000)
+        state.add([Event(number, b"x" * 10)], events, 1_000_000, 0.0)
         kept.append(state.last - state.first + 1)
     assert max(kept) == events
     assert min(kept[events:]) >= events - events // 16
@@ -114,6 +114,6 @@ def test_a_log_drops_a_sixteenth_at_a_time(events: int) -> None:
 def test_a_log_of_few_bytes_keeps_its_newest_event() -> None:
     state = StreamState(ends=0.0)
     for number in range(1, 50):
-        state.add([Event(number, b"x" * (number * 37 % 200))], 1000, 100)
+        state.add([Event(number, b"x" * (number * 37 % 200))], 1000, 100, 0.0)
         assert state.last == number == state.blocks[-1].last
         assert sum(block.bytes for block in state.blocks) <= 100 or len(state.blocks) == 1

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 
+from pydantic import BaseModel
+
 from mcp_transport import CircuitBreaker, Context, tool
 from tests.browser.site.settings import FOLDER
 
@@ -29,6 +31,19 @@ async def import_orders(ctx: Context, name: str, total: int = 10, text: str = ""
         (FOLDER / f"{name}.cancelled").touch()
         raise
     return f"{total} orders imported"
+
+
+class Consent(BaseModel):
+    """What a user is asked for."""
+
+    agrees: bool
+
+
+@tool
+async def cancel_order(ctx: Context, order: int) -> str:
+    """Ask the user, and say what they have answered."""
+    answer = await ctx.elicit(f"Cancel order {order}?", Consent)
+    return f"the user's answer: {answer.action}"
 
 
 @tool

@@ -18,10 +18,12 @@ if ARGV[8] == '1' and ARGV[first] and tonumber(ARGV[first]) > stream.last + 1 th
 end
 if stream.writer == '' then stream.writer = writer end
 if ARGV[7] ~= '' and stream.epoch == 0 then hand_to(KEYS[1], stream, ARGV[7]) end
+local before = stream.last
 for at = first, #ARGV, 2 do
   add_event(stream, log, tonumber(ARGV[at]), ARGV[at + 1])
   if string.sub(ARGV[at + 1], 1, 1) == TERMINAL then stream.kept_until = time + ARGV[2] end
 end
+if stream.last > before then mark_time(stream, before + 1, time) end
 trim(stream, log, tonumber(ARGV[3]), tonumber(ARGV[4]))
 if first > 11 and is_keyed(name) then
   local request = redis.call('HGET', KEYS[2], ARGV[11])

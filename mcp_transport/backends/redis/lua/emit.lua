@@ -13,6 +13,7 @@ if not is_subscribed then
 end
 if is_subscribed then
   add_event(stream, KEYS[4], stream.last + 1, ARGV[4])
+  mark_time(stream, stream.last, time)
   trim(stream, KEYS[4], tonumber(ARGV[2]), tonumber(ARGV[3]))
   expire_with(KEYS[1], KEYS[4])
 end

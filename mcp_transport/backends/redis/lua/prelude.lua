@@ -101,6 +101,29 @@ local function add_attached(record, history, limit, time, node, stream)
   add_history(record, history, limit, ATTACHED, time, node, stream)
 end
 
+-- Store why a request failed, in one of `limit` fields of the record, which the previous release ignores.
+local function add_failure(record, limit, time, failure)
+  if limit == 0 or redis.pcall('HEXISTS', record, 'ends') ~= 1 then return end
+  local count = tonumber(redis.pcall('HINCRBY', record, 'failures', 1))
+  if not count then
+    count = 1
+    redis.call('HSET', record, 'failures', count)
+  end
+  redis.call('HSET', record, FAILURE_PREFIX .. (count % limit), time .. ' ' .. failure)
+end
+
+-- Add a request that ended to the history, with its failure if that follows its ending after a blank; return 1 for an
+-- error, else 0.
+local function add_ended(record, history, limit, time, node, stream, duration, ending, operation, id)
+  local blank = string.find(ending, ' ', 1, true)
+  if blank then
+    add_failure(record, limit, time, string.sub(ending, blank + 1))
+    ending = string.sub(ending, 1, blank - 1)
+  end
+  add_history(record, history, limit, ENDED, time, node, stream, duration, ending, operation, id)
+  return ERROR_ENDINGS[ending] or 0
+end
+
 -- Remove a request from those in flight, if it belongs to stream `only` ("": to any), and record its ending in the
 -- history; return 1 for an error, else 0.
 local function end_request(record, requests, history, limit, id, ending, only, time)
@@ -109,8 +132,7 @@ local function end_request(record, requests, history, limit, id, ending, only, t
   local node, stream, started, _, _, operation = split_request(value)
   if only ~= '' and stream ~= only then return 0 end
   redis.call('HDEL', requests, id)
-  add_history(record, history, limit, ENDED, time, node, stream, time - started, ending, operation, id)
-  return ERROR_ENDINGS[ending] or 0
+  return add_ended(record, history, limit, time, node, stream, time - started, ending, operation, id)
 end
 
 -- Return whether a request ended at or after a time, by the last hundred lines of the history.
@@ -133,7 +155,7 @@ local function node_of(requests, stream)
 end
 
 -- A stream is stored as JSON: `writer`, `holder`, `epoch`, `runs` of numbers in its log, `last` number, `bytes`,
--- `delivered` (number), `heard` (number of the last broadcast), `losses` (how many of its writers died) and, once it
+-- `delivered` (number), `heard` (number of the last broadcast), `losses` (how many of its writers died), `times` and, once it
 -- has ended, `kept_until` and, for an idempotency key, the `digest` of its request.
 local MAX_EVENTS_IN_RUN = 1000000
 
@@ -214,6 +236,18 @@ local function add_event(stream, log, number, value)
   redis.call('HSET', log, number, value)
   stream.bytes = stream.bytes + #value - 1
   stream.last = number
+end
+
+-- Note in `times`, a flat list of numbers and times, when an event was stored, unless the newest time says so already.
+local function mark_time(stream, number, time)
+  local times = type(stream.times) == 'table' and stream.times or {}
+  if #times > 4 * MAX_MARKS then times = {} end -- not one of ours
+  local age = time - (tonumber(times[#times]) or 0)
+  if age >= 0 and age < MARK_MILLISECONDS then return end
+  table.insert(times, number)
+  table.insert(times, time)
+  while #times > 2 * MAX_MARKS do table.remove(times, 1) end
+  stream.times = times
 end
 
 -- Delete the oldest events of a log that exceeds its limits.
