@@ -233,6 +233,17 @@ async def test_cause_is_shown_everywhere(
     assert SECRET not in record.getMessage()
 
 
+@pytest.mark.parametrize("tools", [{"FAST_PATH": False}], indirect=True, ids=["SDK"])
+@pytest.mark.parametrize("name", ["unknown tool", "arguments", "exception", "ToolError", "isError", "MCPError"])
+async def test_cause_is_known_on_the_path_of_the_sdk_too(
+    name: str, api: APIClient, visitor: Visitor, gate: Gate
+) -> None:
+    case = CASES[name]
+    await failed(visitor, case, gate)
+    entry = await rest(api, visitor)
+    assert (entry["failure"], entry["error"], entry["code"]) == (case.kind, case.error, case.code)
+
+
 async def test_flood_of_refusals_is_noted_once(visitor: Visitor, gate: Gate) -> None:
     await failed(visitor, CASES["rate"], gate)
     detail = await service.session_detail(visitor.key)

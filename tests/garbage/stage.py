@@ -72,7 +72,7 @@ class Stage:
         await call.message()
         await self.gate.wait(self.gate.entered)
         await self.ann.call("announce", id="a")
-        assert (await self.ann.call("there is no such tool", id="f")).error_code == -32602
+        assert (await self.ann.call("there is no such tool", id="f")).status == 200
         backend = self.one.backend
         key = session_key(self.ann.session_id)
         await backend.sessions.write_state(key, "colour", b"1")

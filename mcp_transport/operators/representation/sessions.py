@@ -70,7 +70,7 @@ FAILURES: Final[dict[FailureKind, Label]] = {
     FailureKind.TOOL_ERROR: _("The tool reported an error"),
     FailureKind.EXCEPTION: _("The function raised an exception"),
     FailureKind.INVALID: _("Invalid arguments"),
-    FailureKind.UNKNOWN: _("Unknown name, or not visible to the caller"),
+    FailureKind.UNKNOWN: _("Unknown, or not visible to the caller"),
     FailureKind.REFUSED: _("Refused by a limit"),
     FailureKind.TIMEOUT: _("Timed out"),
     FailureKind.TOO_LARGE: _("The result is too large"),

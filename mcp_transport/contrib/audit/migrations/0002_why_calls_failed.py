@@ -41,7 +41,7 @@ class Migration(migrations.Migration):
                     ("tool_error", "The tool reported an error"),
                     ("exception", "The function raised an exception"),
                     ("invalid", "Invalid arguments"),
-                    ("unknown", "Unknown name, or not visible to the caller"),
+                    ("unknown", "Unknown, or not visible to the caller"),
                     ("refused", "Refused by a limit"),
                     ("timeout", "Timed out"),
                     ("too_large", "The result is too large"),
