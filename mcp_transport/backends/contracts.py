@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
+from mcp_transport.backends.former_names import Contract
 from mcp_transport.backends.records import NodeRecord, Overview, Page, SessionCounts, StreamRecord
 from mcp_transport.backends.results import Appended, Attached, Claimed, Closing, Emitted, Entered, Event
 from mcp_transport.domain.history import Ending, HistoryEntry
@@ -35,6 +36,7 @@ __all__ = [
     "Deliver",
     "Measure",
     "NodeBus",
+    "Report",
     "SessionIndex",
     "SessionStore",
     "StreamLog",
@@ -55,28 +57,11 @@ NO_ENDINGS: Final[Mapping[RequestId, Ending]] = MappingProxyType({})
 Measure = Callable[[], ProcessMetrics]
 """Returns the metrics of this process."""
 
-# Former names of methods: a class that overrides one would run without its override.
-_FORMER_NAMES: Final = {
-    "is_in_doubt": "lease_may_be_lost",
-    "watch": "journal_at_once",
-    "settled": "flush",
-    "retire": "announce_drain",
-    "numbers": "metrics",
-    "sessions": "page",
-    "streams": "stream_records",
-}
+Report = Callable[[str, str, Mapping[str, object]], None]
+"""Takes the name of a cluster event, the key of its session, and details for the log."""
 
 
-class _Contract:
-    """Refuses methods with a former name."""
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        for former in _FORMER_NAMES.keys() & vars(cls).keys():
-            raise TypeError(f"{cls.__qualname__}.{former}() must be renamed to {_FORMER_NAMES[former]}()")
-
-
-class SessionStore(_Contract, ABC):
+class SessionStore(Contract, ABC):
     """Stores the records of sessions, their requests in flight, and the state that tools keep in them."""
 
     shares_sessions: bool = False
@@ -85,6 +70,16 @@ class SessionStore(_Contract, ABC):
     """Can a session that the store has lost be rebuilt from the content of its id?"""
     charges_at_entry: bool = False
     """Does `enter_charged` apply rate limits?"""
+    has_homes: bool = False
+    """Does `locate` want to know the region in which a session was opened?"""
+
+    def locate(self, key: str, origin: Callable[[], str]) -> None:
+        """Take note of where a session may be, before other operations: `origin` returns a region, "" if unknown."""
+        return None
+
+    def report_events_to(self, report: Report) -> None:
+        """Have `report` called with the name of each cluster event that the store itself causes."""
+        return None
 
     @abstractmethod
     async def ping(self) -> None:
@@ -187,7 +182,7 @@ class SessionStore(_Contract, ABC):
         """Store one value or, with None, delete it; return whether the name existed before."""
 
 
-class StreamLog(_Contract, ABC):
+class StreamLog(Contract, ABC):
     """Stores the events of a session's streams, and which node writes and holds each of them."""
 
     shares_streams: bool = False
@@ -263,7 +258,7 @@ class StreamLog(_Contract, ABC):
         return ()
 
 
-class NodeBus(_Contract, ABC):
+class NodeBus(Contract, ABC):
     """Knows the live nodes, and carries messages between them."""
 
     @abstractmethod
@@ -292,6 +287,10 @@ class NodeBus(_Contract, ABC):
         """Return the live nodes that other processes can reach."""
         return ()
 
+    async def nodes_of(self, key: str) -> tuple[NodeRecord, ...]:
+        """Return the live nodes that can hold the streams of one session."""
+        return await self.nodes()
+
     async def metrics(self) -> tuple[ProcessMetrics, ...]:
         """Return the metrics of each process that has a node, as far as this one can read them."""
         return ()
@@ -303,6 +302,10 @@ class NodeBus(_Contract, ABC):
     def lease_may_be_lost(self, node: str) -> bool:
         """Tell, without asking the store, whether others may have declared `node` dead and taken its streams."""
         return False
+
+    def session_lease_may_be_lost(self, node: str, key: str) -> bool:
+        """Tell the same of the lease that counts for one session."""
+        return self.lease_may_be_lost(node)
 
     def failure(self, node: str) -> BaseException | None:
         """Return why `node` cannot exchange messages with the other nodes, or None if it can."""
@@ -332,7 +335,7 @@ class NodeBus(_Contract, ABC):
         """Return the number of the newest broadcast, or an empty string if there is none."""
 
 
-class SessionIndex(_Contract, ABC):
+class SessionIndex(Contract, ABC):
     """Lists sessions for operators; a backend may have none."""
 
     @abstractmethod

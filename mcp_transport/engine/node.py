@@ -29,6 +29,7 @@ from mcp_transport.domain.node_messages import (
     NodeLost,
     NodeMessage,
     Orphaned,
+    Rehomed,
     ReplyArrived,
     StoreReturned,
     Superseded,
@@ -260,7 +261,7 @@ class Node(NodeContext):
                 self.stale_requests.receive(message)
             case ReplyArrived():
                 self.client_requests.resolve(message)
-            case Closed(key):
+            case Closed(key) | Rehomed(key):
                 self.expiry.end_session(key)
             case _:
                 self._receive_cluster_message(message)

@@ -33,16 +33,16 @@ class DynamoSessionIndex(SessionIndex):
     async def page(
         self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"
     ) -> Page:
-        live, is_complete = await self._live()
+        live, is_complete = await self.live()
         page = listing.page_of(live, self._client.now(), offset, limit, query, order)
-        sessions = await asyncio.gather(*map(self._with_streams, page.sessions))
+        sessions = await asyncio.gather(*map(self.with_streams, page.sessions))
         return Page(tuple(sessions), page.total, is_complete)
 
     async def overview(self) -> Overview:
-        live, _ = await self._live()
+        live, _ = await self.live()
         return listing.summarize(live, self._client.now())
 
-    async def _live(self) -> tuple[list[Session], bool]:
+    async def live(self) -> tuple[list[Session], bool]:
         """Return the live sessions, and whether these are all."""
         limit = MAX_LISTED // SHARDS
         queries = [
@@ -61,7 +61,7 @@ class DynamoSessionIndex(SessionIndex):
         key = item["pk"].removeprefix(session_pk(""))
         return record_kind(key, self._policy.session_ttl).decode(item)
 
-    async def _with_streams(self, session: Session) -> Session:
+    async def with_streams(self, session: Session) -> Session:
         """Fill in the number of open streams."""
         items = await self._client.query(session_pk(session.key), STREAM_PREFIX, f"{STREAM_PREFIX}~")
         states = each("a session's stream", items, stream_kind.decode)
