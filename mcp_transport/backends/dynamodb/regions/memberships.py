@@ -72,7 +72,7 @@ class Memberships:
             await region.backend.sessions.ping()
             expects = self._expects.get(node, lambda: True)
             bus = region.backend.bus
-            bus.expect_messages(node, lambda: expects() and region.was_used_lately())
+            bus.expect_messages(node, lambda: expects() and region.was_used_recently())
             await bus.start(node, _without_broadcasts(member.deliver), member.measure)
             member.joined.add(region.name)
 

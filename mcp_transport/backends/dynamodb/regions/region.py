@@ -55,6 +55,6 @@ class Region:
         """Record that an operation runs there."""
         self._used_at = self.observer.monotonic()
 
-    def was_used_lately(self) -> bool:
+    def was_used_recently(self) -> bool:
         """Return whether messages from nodes of the region may matter to this process."""
         return self.observer.monotonic() - self._used_at < _IDLE_SECONDS
