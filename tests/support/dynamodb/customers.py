@@ -11,6 +11,7 @@ from typing import Any
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.tools import Tool
+from mcp_types import LoggingMessageNotification, LoggingMessageNotificationParams
 
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import session_key
@@ -54,6 +55,7 @@ class Site:
         """How often each call has returned."""
         self.events = defaultdict[str, set[str]](set)
         """By event id, the messages that it was sent with."""
+        self.said = 0
 
     def of(self, *regions: str) -> list[ServerProcess]:
         """Return the processes of some regions."""
@@ -119,6 +121,12 @@ class ServerProcess:
                 site.runs[name] += 1
             for step in range(steps):
                 await ctx.report_progress(step, steps)
+                site.said += 1
+                said = LoggingMessageNotification(
+                    params=LoggingMessageNotificationParams(level="info", data=f"{name} {site.said}")
+                )
+                with suppress(Exception):  # the store may be away
+                    await ctx.request_context.session.send_notification(said)
                 await asyncio.sleep(0.4)
             if not machine.is_dead:
                 site.ended[name] += 1
@@ -144,6 +152,7 @@ class Customer:
         """How often the client has sent each call."""
         self.answers = dict[str, dict[str, Any]]()
         self.refused = Counter[int]()
+        self.heard = 0
         self.answered_at = 0.0
         self.longest_wait = 0.0
         self._stopping = False
@@ -167,6 +176,12 @@ class Customer:
         self._stopping = True
 
     async def run(self) -> None:
+        """Listen, and call one tool after the other."""
+        listening = asyncio.ensure_future(self.listen())
+        await self.call_tools()
+        await listening
+
+    async def call_tools(self) -> None:
         """Call one tool after the other."""
         loop, number = asyncio.get_running_loop(), 0
         while not self._stopping:
@@ -179,6 +194,30 @@ class Customer:
             self.answered_at = loop.time()
             self.longest_wait = max(self.longest_wait, self.answered_at - began)
             await asyncio.sleep(self.site.world.random.uniform(0, 1))
+
+    async def listen(self) -> None:
+        """Read the GET stream, wherever it is served."""
+        last: str | None = None
+        while not self._stopping:
+            if (process := self.process()) is not None:
+                answer = await while_alive(process, self.client.get(last, endpoint=process.endpoint))
+                if answer is not None and answer.stream is not None:
+                    last = await self._listen_to(process, answer, last)
+                elif answer is not None:
+                    assert answer.status in (503, 204), (answer.status, answer.body)
+            await asyncio.sleep(RETRY)
+
+    async def _listen_to(self, process: ServerProcess, answer: Answer, last: str | None) -> str | None:
+        while not self._stopping:
+            frame = await while_alive(process, answer.frame())
+            if frame is None:
+                break
+            last = frame.id or last
+            if frame.data:
+                self.heard += 1
+                self.site.events[f"{self.key} {frame.id}"].add(frame.data)
+        answer.close()
+        return last
 
     async def _call(self, name: str, tool: str, number: int) -> None:
         """Call a tool until there is an answer: resume its stream or, without an event, send it again."""
