@@ -61,7 +61,7 @@ class Caller:
         while True:
             port = _random.choice(ports)
             if last is not None:
-                answer = await self.client.get(last, port)
+                answer = await self.client.send(self.client._session.get(last), port, FOREVER)
             else:
                 self.sent += 1
                 regions.open(self.name)
@@ -95,21 +95,23 @@ async def begin(regions: Regions, clients: list[Client], home: Region, label: st
 async def test_a_lost_region(regions: Regions, run: int) -> None:
     home, other = regions.regions[:: 1 if run % 2 == 0 else -1]
     ports = [node.port for node in other.nodes]
-    async with Client(*ports) as one, Client(*ports) as two:
-        callers = await begin(regions, [one, two], home, f"run-{run}")
-        await asyncio.sleep(_random.uniform(0, 1.5))
-        await asyncio.to_thread(regions.lose, home)
-        lost_at = time.monotonic()
-        regions.open(callers[1].name)
-        plain, durable = await asyncio.gather(*(caller.go_on(regions, lost_at, ports) for caller in callers))
-        for caller in callers:
-            ids = [event.id for event in caller.events if event.data]
-            assert len(set(ids)) == len(ids), "an event twice"
-        check_runs(regions, callers, plain.message, durable.message)
-        for client in (one, two):
-            assert await (await client.call("add", {"a": 1, "b": 2}, port=ports[1])).text() == "3"
-        print(f"run {run}: served again after {max(caller.waited for caller in callers):.1f} s")
-    await asyncio.to_thread(regions.replace, home)
+    try:
+        async with Client(*ports) as one, Client(*ports) as two:
+            callers = await begin(regions, [one, two], home, f"run-{run}")
+            await asyncio.sleep(_random.uniform(0, 1.5))
+            await asyncio.to_thread(regions.lose, home)
+            lost_at = time.monotonic()
+            regions.open(callers[1].name)
+            plain, durable = await asyncio.gather(*(caller.go_on(regions, lost_at, ports) for caller in callers))
+            for caller in callers:
+                ids = [event.id for event in caller.events if event.data]
+                assert len(set(ids)) == len(ids), "an event twice"
+            check_runs(regions, callers, plain.message, durable.message)
+            for client in (one, two):
+                assert await (await client.call("add", {"a": 1, "b": 2}, port=ports[1])).text() == "3"
+            print(f"run {run}: served again after {max(caller.waited for caller in callers):.1f} s")
+    finally:
+        await asyncio.to_thread(regions.replace, home)
 
 
 def check_runs(regions: Regions, callers: list[Caller], plain: dict[str, Any], durable: dict[str, Any]) -> None:
