@@ -107,6 +107,10 @@ databases:
 PARALLEL := -n auto --dist worksteal
 # Tests of servers wait for half of their time, so `make test-all` has half as many workers again.
 WORKERS = $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores + (cores + 1) / 2)))
+# These wait for deadlines and leases nearly all their time: one more process runs them beside the others.
+WAITING := $(addprefix tests/,client docs/test_calling_servers.py doctor/test_proxy_faults.py garbage/test_node_tasks.py)
+WAITING += $(addprefix tests/,backends/redis/test_nodes.py backends/dynamodb/test_nodes.py)
+WAITING += $(addprefix tests/cluster/,test_redis_outage.py test_session_expiry.py test_stopped_readers.py)
 QUICK := -m "not servers and not slow and not slow_deploy and not aws_tools and not projects and not packaging"
 # In these folders everything needs servers: reading them takes seconds.
 QUICK += $(addprefix --ignore=tests/,cluster browser clients projects backends/redis auth/oauth)
@@ -118,7 +122,10 @@ test-all: $(INSTALLED)
 	@$(MAKE) servers || echo "THE TESTS OF SEVERAL PROCESSES (tests/cluster) ARE SKIPPED WITHOUT THEM." >&2
 	@$(MAKE) databases || echo "THE TESTS OF GROWN PROJECTS (tests/projects) ARE SKIPPED WITHOUT IT." >&2
 	@$(MAKE) browser || echo "THE TESTS OF THE ADMIN'S PAGES (tests/browser) ARE SKIPPED WITHOUT THEM." >&2
-	@$(BIN)/python -m pytest $(PARALLEL) -n $(WORKERS) $(PYTEST_ARGS)
+	@waiting=$$(mktemp); \
+	$(BIN)/python -m pytest $(WAITING) $(PYTEST_ARGS) >$$waiting 2>&1 & \
+	$(BIN)/python -m pytest $(PARALLEL) -n $(WORKERS) $(addprefix --ignore=,$(WAITING)) $(PYTEST_ARGS); outcome=$$?; \
+	wait $$! || outcome=1; cat $$waiting; rm $$waiting; exit $$outcome
 
 # Every branch of the protocol and of the backends' contract; of all, what the quick tests reach: without those of Redis.
 CONTRACT := mcp_transport/protocol/*,mcp_transport/domain/*,mcp_transport/backends/base.py,mcp_transport/backends/contracts.py

@@ -7,7 +7,7 @@ import json
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -202,12 +202,18 @@ async def outcome(client: Client, tool: str, arguments: Any = None) -> str:
     return "a result with is_error" if result.is_error else "the result"
 
 
+async def each_tool(check: Callable[[str, int], Awaitable[None]]) -> None:
+    """Check each tool at the same time: most of it is waiting."""
+    await asyncio.gather(*(check(tool, column) for tool, column in TOOLS))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("tool", "column"), TOOLS)
 @pytest.mark.parametrize(("row", "scripts", "options"), ENDPOINTS, ids=[row for row, *_ in ENDPOINTS])
-async def test_row_of_the_table(
-    row: str, scripts: list[Script], options: dict[str, Any], tool: str, column: int
-) -> None:
+async def test_row_of_the_table(row: str, scripts: list[Script], options: dict[str, Any]) -> None:
+    await each_tool(lambda tool, column: check_row(row, scripts, options, tool, column))
+
+
+async def check_row(row: str, scripts: list[Script], options: dict[str, Any], tool: str, column: int) -> None:
     with ExitStack() as stack:
         servers = [stack.enter_context(ScriptedEndpoint(script)) for script in scripts]
         async with client_of(*servers, **options) as client:
@@ -221,10 +227,13 @@ async def test_row_of_the_table(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("tool", "column"), TOOLS)
-async def test_rows_of_endpoints_that_are_down(tool: str, column: int, tmp_path: Path) -> None:
+async def test_rows_of_endpoints_that_are_down(tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*make_certificates(tmp_path)[1:])
+    await each_tool(lambda tool, column: check_endpoints_that_are_down(tool, column, context))
+
+
+async def check_endpoints_that_are_down(tool: str, column: int, context: ssl.SSLContext) -> None:
     down = f"http://{LOOPBACK}:{free_port()}/mcp"
     with ScriptedEndpoint() as working, ScriptedEndpoint(tls=context) as untrusted:
         async with client_of(down, working) as client:
@@ -243,8 +252,11 @@ async def test_rows_of_endpoints_that_are_down(tool: str, column: int, tmp_path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("tool", "column"), TOOLS)
-async def test_row_of_the_budget(tool: str, column: int) -> None:
+async def test_row_of_the_budget() -> None:
+    await each_tool(check_the_budget)
+
+
+async def check_the_budget(tool: str, column: int) -> None:
     failure = answer("503 No") if tool == "sell" else b""
     with ScriptedEndpoint(called(failure, failure)) as server:
         async with client_of(server) as client:
@@ -263,8 +275,11 @@ async def test_row_of_the_lost_session(tool: str, column: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("tool", "column"), TOOLS)
-async def test_row_of_the_session_that_is_lost_with_the_answer(tool: str, column: int) -> None:
+async def test_row_of_the_session_that_is_lost_with_the_answer() -> None:
+    await each_tool(check_the_session_that_is_lost_with_the_answer)
+
+
+async def check_the_session_that_is_lost_with_the_answer(tool: str, column: int) -> None:
     with ScriptedEndpoint(called(b"", answer("404 Not Found"), document(**DONE), initialize=[KEEPS])) as server:
         async with client_of(server) as client:
             assert cell("The answer is lost, then the session", column).startswith(await outcome(client, tool))
