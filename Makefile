@@ -12,6 +12,7 @@
 #   make test-aws                            synthesise and pack what is generated for AWS, with tools from npm
 #   make test-projects                       grown projects with each Django behind each server, for an hour
 #   make test-dynamodb                       the tests of several processes with their sessions in DynamoDB, for minutes
+#   make test-regions [RUNS=100]             lose a region in the middle of calls, again and again, for half an hour
 #   make test-packaging                      build the wheel, install it into empty environments, try it there
 #   make lint                                ruff and mypy
 #   make security                            look for known faults, in the code, its settings and what it depends on
@@ -58,7 +59,7 @@ $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(VENV)/created $(RUNNABLE) $(I
 
 .PHONY: help run cluster servers browser containers databases test test-all coverage test-slow test-aws test-projects
 .PHONY: test-packaging lint security conformance conformance-cluster conformance-server conformance-lambda
-.PHONY: conformance-cluster-dynamodb conformance-cluster-dynamodb-short test-dynamodb
+.PHONY: conformance-cluster-dynamodb conformance-cluster-dynamodb-short test-dynamodb test-regions
 .PHONY: soak failover attack bench bench-quick bench-client bench-paired bench-load screenshots dist requirements clean
 
 help:
@@ -146,6 +147,11 @@ test-aws: $(INSTALLED)
 
 test-projects: $(INSTALLED) servers databases
 	@$(BIN)/python -m tests.projects $(PYTEST_ARGS)
+
+# In virtual time, what a seed has happen to regions; then real processes.
+test-regions: $(INSTALLED)
+	@MCP_REGION_SEEDS=$(RUNS) $(BIN)/python -m pytest $(PARALLEL) tests/backends/dynamodb/test_region_schedules.py
+	@MCP_REGION_RUNS=$(RUNS) $(BIN)/python -m pytest -s tests/cluster/test_region_lost.py
 
 test-packaging: $(INSTALLED)
 	@$(BIN)/python -m pytest -m packaging tests/packaging $(PYTEST_ARGS)

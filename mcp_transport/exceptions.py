@@ -4,6 +4,7 @@ MCPTransportError
  +-- ProtocolError       the client's fault: answered with an HTTP status and a JSON-RPC code
  +-- BackendError        the store's fault: answered with 503, never with 404
  |    +-- Unreadable     a record in the store is malformed: such a session is unknown
+ |    +-- StoreUnreachable  nothing has answered, unlike a store that refuses
  +-- InvalidCredentials  the client's fault: answered with 401
  +-- Overloaded          nobody's fault: answered with 429 or 503, and the client may try again
  +-- DefinitionError     the developer's fault: raised where a tool, resource or prompt is declared
@@ -22,6 +23,7 @@ __all__ = [
     "MCPTransportError",
     "Overloaded",
     "ProtocolError",
+    "StoreUnreachable",
     "Unreadable",
 ]
 
@@ -61,6 +63,10 @@ class BackendError(MCPTransportError):
 
 class Unreadable(BackendError):
     """A record in the store is malformed; only that record is lost."""
+
+
+class StoreUnreachable(BackendError):
+    """Nothing has answered, or a server that has not run the request."""
 
 
 class InvalidCredentials(MCPTransportError):

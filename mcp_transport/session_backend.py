@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
@@ -15,7 +15,7 @@ from mcp_transport.exceptions import BackendError
 
 if TYPE_CHECKING:
     from mcp_transport.backends.base import Backend
-    from mcp_transport.backends.dynamodb.client import DynamoClient, TableSettings
+    from mcp_transport.backends.dynamodb.client import TableSettings
     from mcp_transport.domain.policy import Policy
 
 __all__ = [
@@ -28,6 +28,10 @@ __all__ = [
     "table_name",
     "table_policy",
 ]
+
+
+_LOST_SECONDS: Final = 30.0
+"""After how long without a sign of it the sessions of a region continue in another one."""
 
 
 def backend_name() -> str:
@@ -111,48 +115,62 @@ def redis_acl_rule(user: str) -> str:
 
 
 def _dynamodb_backend(policy: Policy) -> Backend:
-    settings = _table_settings()
-    from mcp_transport.backends.dynamodb.backend import dynamodb_backend
+    tables = _tables()
+    if not conf.get("DYNAMODB").get("REGIONS"):
+        from mcp_transport.backends.dynamodb.backend import dynamodb_backend
 
-    return dynamodb_backend(policy, settings)
+        [table] = tables.values()
+        return dynamodb_backend(policy, table)
+    if policy.region not in tables:
+        raise ImproperlyConfigured(
+            f"MCP_TRANSPORT['REGION'] is {policy.region!r}, but must be one of MCP_TRANSPORT['DYNAMODB']['REGIONS']: "
+            f"{', '.join(tables)}"
+        )
+    from mcp_transport.backends.dynamodb.regions.backend import regions_backend
 
-
-def _dynamodb_client() -> DynamoClient:
-    settings = _table_settings()
-    from mcp_transport.backends.dynamodb.client import DynamoClient
-
-    return DynamoClient(settings)
+    return regions_backend(policy, tables, conf.get("DYNAMODB").get("REGION_LOST_SECONDS", _LOST_SECONDS))
 
 
 async def create_table() -> list[str]:
     """Create the table of the setting DYNAMODB unless it exists, and return what is wrong with one that did.
 
-    Raises: ImproperlyConfigured, BackendError.
+    Of several regions that of this process; the others are replicas. Raises: ImproperlyConfigured, BackendError.
     """
-    client = _dynamodb_client()
+    tables = _tables()
+    from mcp_transport.backends.dynamodb.client import DynamoClient
     from mcp_transport.backends.dynamodb.creation import check_table, create_table
 
+    client = DynamoClient(tables.get(conf.get("REGION")) or next(iter(tables.values())))
     await create_table(client)
     return await check_table(client)
 
 
 async def check_table() -> list[str]:
-    """Return how the table differs from what the backend needs. Raises: ImproperlyConfigured, BackendError."""
-    client = _dynamodb_client()
+    """Return how the table differs from what the backend needs, in each region that has it.
+
+    Raises: ImproperlyConfigured, BackendError.
+    """
+    tables = _tables()
+    from mcp_transport.backends.dynamodb.client import DynamoClient
     from mcp_transport.backends.dynamodb.creation import check_table
 
-    return await check_table(client)
+    differences = []
+    for region, table in tables.items():
+        faults = await check_table(DynamoClient(table), replicas=set(tables) - {region})
+        differences += [f"{region}: {difference}" if len(tables) > 1 else difference for difference in faults]
+    return differences
 
 
 def table_policy(region: str | None, account: str, partition: str, *, creates: bool) -> dict[str, Any]:
     """Return the IAM policy for the nodes or, with `creates`, for the command that creates the table.
 
-    Without a `region` it is for that of the setting, or for all.
+    Without a `region` it is for those of the setting, or for all.
     """
     from mcp_transport.backends.dynamodb.table import iam_policy
 
-    region = region or conf.get("DYNAMODB").get("REGION") or "*"
-    return iam_policy(table_name(), region=region, account=account, partition=partition, creates=creates)
+    options = conf.get("DYNAMODB")
+    regions = [region] if region else options.get("REGIONS") or [options.get("REGION") or "*"]
+    return iam_policy(table_name(), regions=regions, account=account, partition=partition, creates=creates)
 
 
 def table_definition() -> dict[str, Any]:
@@ -179,17 +197,35 @@ def table_name() -> str:
     return name
 
 
-def _table_settings() -> TableSettings:
-    """Return where the table is. Raises: ImproperlyConfigured."""
+def _tables() -> dict[str, TableSettings]:
+    """Return where the table is, by region. Raises: ImproperlyConfigured."""
     if importlib.util.find_spec("boto3") is None:
         raise ImproperlyConfigured(
             "the backend 'dynamodb' needs boto3, which is not installed: pip install 'django-mcp-transport[aws]'"
         )
-    from mcp_transport.backends.dynamodb.client import TableSettings, default_region
+    from mcp_transport.backends.dynamodb.client import TableSettings
 
-    settings = TableSettings(**{name.lower(): value for name, value in conf.get("DYNAMODB").items()})
+    options, own = conf.get("DYNAMODB"), conf.get("REGION")
+    regions = options.get("REGIONS") or [options.get("REGION") or _default_region()]
+    url, has_several = options.get("ENDPOINT_URL"), len(regions) > 1
+    return {
+        region: TableSettings(
+            table=table_name(),
+            region=region,
+            endpoint_url=url.replace("{region}", region) if url else None,
+            namespace=region if has_several else "",
+            is_remote=has_several and region != own,
+        )
+        for region in regions
+    }
+
+
+def _default_region() -> str:
+    """Return the region that botocore finds. Raises: ImproperlyConfigured."""
+    from mcp_transport.backends.dynamodb.client import default_region
+
     try:
-        region = settings.region or default_region()
+        region = default_region()
     except BackendError as error:
         raise ImproperlyConfigured(str(error)) from error
     if region is None:
@@ -197,4 +233,4 @@ def _table_settings() -> TableSettings:
             "the backend 'dynamodb' needs a region, but neither MCP_TRANSPORT['DYNAMODB']['REGION'], the environment "
             "variable AWS_DEFAULT_REGION nor the AWS profile names one"
         )
-    return settings
+    return region

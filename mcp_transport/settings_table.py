@@ -81,7 +81,8 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         {},
         dict,
         "Where the table of the `dynamodb` backend is: `TABLE` (default `MCPSessions`), `REGION` and `ENDPOINT_URL`, "
-        "which botocore finds elsewhere if they are not here or None.",
+        "which botocore finds elsewhere if they are not here or None. Of a global table: `REGIONS`, and after how "
+        "many `REGION_LOST_SECONDS` (default 30) the sessions of a region continue in another one.",
         fault=validation.dynamodb_fault,
     ),
     "REGION": _from_policy(

@@ -41,6 +41,9 @@ _TABLE: Final = {
     "REGION": (re.compile(r"[a-z]{2,}(-[a-z0-9]+)+"), "a region such as 'eu-west-1'"),
     "ENDPOINT_URL": (re.compile(r"https?://[^/?#@\s]+/?", re.I), "an http or https URL without a path"),
 }
+_REGIONS: Final = ("REGIONS", "REGION_LOST_SECONDS")
+_MAX_REGIONS: Final = 16  # each has numbers of its own for the events of a session
+_MAX_LOST_SECONDS: Final = 86_400
 _REGION: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _MAX_REGION: Final = 32  # it is in each session id, of at most 512 characters
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
@@ -148,13 +151,33 @@ def region_fault(region: str) -> str:
 def dynamodb_fault(options: Mapping[Any, Any]) -> str:
     """Check where the table is."""
     for name, value in options.items():
+        if name in _REGIONS:
+            continue
         if name not in _TABLE:
-            return f"expected some of {', '.join(_TABLE)}, got {name!r}"
+            return f"expected some of {', '.join((*_TABLE, *_REGIONS))}, got {name!r}"
         pattern, expected = _TABLE[name]
         if value is None and name != "TABLE":
             continue
         if not isinstance(value, str) or not pattern.fullmatch(value):
             return f"expected {expected} for {name!r}, got {value!r}"
+    return _regions_fault(options) if not options.keys().isdisjoint(_REGIONS) else ""
+
+
+def _regions_fault(options: Mapping[Any, Any]) -> str:
+    """Check the regions of a global table."""
+    regions, seconds = options.get("REGIONS"), options.get("REGION_LOST_SECONDS", 1)
+    pattern, expected = _TABLE["REGION"]
+    if not isinstance(regions, list | tuple) or not 2 <= len(set(map(str, regions))) == len(regions) <= _MAX_REGIONS:
+        return f"expected a list of 2 to {_MAX_REGIONS} different regions for 'REGIONS', got {regions!r}"
+    for region in regions:
+        if not isinstance(region, str) or not pattern.fullmatch(region) or region_fault(region):
+            return f"expected {expected} in 'REGIONS', got {region!r}"
+    if not _matches(float, seconds) or not 1 <= seconds <= _MAX_LOST_SECONDS:
+        return f"expected 1 to {_MAX_LOST_SECONDS} seconds for 'REGION_LOST_SECONDS', got {seconds!r}"
+    if options.get("REGION") is not None:
+        return "expected no 'REGION' beside 'REGIONS': that of a process is MCP_TRANSPORT['REGION']"
+    if options.get("ENDPOINT_URL") and "{region}" not in options["ENDPOINT_URL"]:
+        return f"expected '{{region}}' in 'ENDPOINT_URL' for several regions, got {options['ENDPOINT_URL']!r}"
     return ""
 
 

@@ -13,7 +13,7 @@ These rules let any node serve any session:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -36,6 +36,7 @@ __all__ = [
     "Deliver",
     "Measure",
     "NodeBus",
+    "Report",
     "SessionIndex",
     "SessionStore",
     "StreamLog",
@@ -56,6 +57,9 @@ NO_ENDINGS: Final[Endings] = MappingProxyType({})
 Measure = Callable[[], ProcessMetrics]
 """Returns the metrics of this process."""
 
+Report = Callable[[str, str, Mapping[str, object]], None]
+"""Takes the name of a cluster event, the key of its session, and details for the log."""
+
 
 class SessionStore(Contract, ABC):
     """Stores the records of sessions, their requests in flight, and the state that tools keep in them."""
@@ -66,6 +70,16 @@ class SessionStore(Contract, ABC):
     """Can a session that the store has lost be rebuilt from the content of its id?"""
     charges_at_entry: bool = False
     """Does `enter_charged` apply rate limits?"""
+    has_homes: bool = False
+    """Does `locate` want to know the region in which a session was opened?"""
+
+    def locate(self, key: str, origin: Callable[[], str]) -> None:
+        """Take note of where a session may be, before other operations: `origin` returns a region, "" if unknown."""
+        return None
+
+    def report_events_to(self, report: Report) -> None:
+        """Have `report` called with the name of each cluster event that the store itself causes."""
+        return None
 
     @abstractmethod
     async def ping(self) -> None:
@@ -276,6 +290,10 @@ class NodeBus(Contract, ABC):
         """Return the live nodes that other processes can reach."""
         return ()
 
+    async def nodes_of(self, key: str) -> tuple[NodeRecord, ...]:
+        """Return the live nodes that can hold the streams of one session."""
+        return await self.nodes()
+
     async def metrics(self) -> tuple[ProcessMetrics, ...]:
         """Return the metrics of each process that has a node, as far as this one can read them."""
         return ()
@@ -287,6 +305,10 @@ class NodeBus(Contract, ABC):
     def lease_may_be_lost(self, node: str) -> bool:
         """Tell, without asking the store, whether others may have declared `node` dead and taken its streams."""
         return False
+
+    def session_lease_may_be_lost(self, node: str, key: str) -> bool:
+        """Tell the same of the lease that counts for one session."""
+        return self.lease_may_be_lost(node)
 
     def failure(self, node: str) -> BaseException | None:
         """Return why `node` cannot exchange messages with the other nodes, or None if it can."""

@@ -1,4 +1,4 @@
-"""Refuses methods of backends that an earlier release called by another name."""
+"""Former names of the contracts' methods, which are refused."""
 
 from __future__ import annotations
 

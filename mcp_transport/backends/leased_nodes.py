@@ -130,6 +130,9 @@ class LeasedNodeBus(NodeBus):
         member = self._members.get(node)
         return member is not None and asyncio.get_running_loop().time() > member.lease.held_until
 
+    def session_lease_may_be_lost(self, node: str, key: str) -> bool:
+        return self.lease_may_be_lost(node)
+
     async def is_dead(self, node: str, by: str) -> bool:
         """Return whether a node's lease has lapsed, rather than all leases in an outage or by emptying the store.
 

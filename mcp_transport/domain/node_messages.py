@@ -27,6 +27,7 @@ __all__ = [
     "NodeLost",
     "NodeMessage",
     "Orphaned",
+    "Rehomed",
     "ReplyArrived",
     "StoreReturned",
     "Superseded",
@@ -124,6 +125,13 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
+class Rehomed:
+    """A session has its home in another region now: the receiver must end what it still has of it."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Broadcast:
     """A server event: the method of its notification and, for a resource, the URI."""
 
@@ -189,6 +197,7 @@ NodeMessage = (
     | Cleared
     | ReplyArrived
     | Closed
+    | Rehomed
     | Broadcast
     | NodeLost
     | Orphaned

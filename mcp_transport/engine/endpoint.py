@@ -112,6 +112,7 @@ class Endpoint:
         self._session_keys, self._principal_without_request = session_keys, principal_without_request
         self.observer, self.call_metrics = observer or Observer(), CallMetrics(self._clock, kernel.has_tool)
         self.breakers = CircuitBreakers(self._clock, self.observer)
+        backend.sessions.report_events_to(self.observer.report_by_name)
         self._authorization = self._build_authorization(access, step_up) if access else None
         self.budget = MemoryBudget(policy.max_bytes_in_flight, policy.max_bytes_in_flight_per_caller, self._clock.now)
         self._limiter = self._build_limiter(rate_limits) if rate_limits and rate_limits.are_set else None

@@ -33,7 +33,7 @@ class LogAppender:
         return writer
 
     def _deliver(self, writer: Writer, event: Event) -> None:
-        if self._context.lease_may_be_lost():
+        if self._context.lease_may_be_lost(writer.key):
             writer.is_withheld = True  # the store decides whether this node still writes the stream
         elif (stream := self._registry.streams.get((writer.key, writer.stream))) is not None:
             stream.offer(event)

@@ -7,7 +7,7 @@ import logging
 import random
 import secrets
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from mcp_transport.domain.node_messages import (
     NodeLost,
     NodeMessage,
     Orphaned,
+    Rehomed,
     ReplyArrived,
     StoreReturned,
     Superseded,
@@ -77,6 +78,12 @@ _UNREGISTER_TIMEOUT_SECONDS: Final = 2.0  # without an answer from the store, th
 
 # Clients of a draining node reconnect spread over this many milliseconds.
 _RECONNECT_JITTER_MS: Final = 2000
+
+# Why the calls of a session end with a message.
+_REASONS: Final[Mapping[type[NodeMessage], str]] = {
+    Closed: "its session was ended",
+    Rehomed: "its session has moved to another region",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -260,8 +267,8 @@ class Node(NodeContext):
                 self.stale_requests.receive(message)
             case ReplyArrived():
                 self.client_requests.resolve(message)
-            case Closed(key):
-                self.expiry.end_session(key)
+            case Closed(key) | Rehomed(key):
+                self.expiry.end_session(key, _REASONS[type(message)])
             case _:
                 self._receive_cluster_message(message)
 

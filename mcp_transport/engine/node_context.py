@@ -63,9 +63,9 @@ class NodeContext:
         self.abandons_calls = False
         """Does the node stop, and has the time passed in which calls may run?"""
 
-    def lease_may_be_lost(self) -> bool:
-        """Return whether other nodes may have declared this node dead without its knowledge."""
-        return self.is_checking or self.backend.bus.lease_may_be_lost(self.id)
+    def lease_may_be_lost(self, key: str) -> bool:
+        """Return whether nodes that serve a session may have declared this node dead without its knowledge."""
+        return self.is_checking or self.backend.bus.session_lease_may_be_lost(self.id, key)
 
     async def retry_until_expired(self, work: Callable[[], Awaitable[_T]]) -> _T | None:
         """Retry a store operation until it succeeds, or return None when the stream's retention has passed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -34,6 +35,10 @@ class ClusterEvent(StrEnum):
     DRAINED = "drained"
     CIRCUIT_OPENED = "circuit_opened"
     CIRCUIT_CLOSED = "circuit_closed"
+    REHOMED = "rehomed"
+    REHOMING_YIELDED = "rehoming_yielded"
+    HOME_UNREACHABLE = "home_unreachable"
+    HOME_REMOTE = "home_remote"
 
 
 _LOG_LINES: Final = {
@@ -52,6 +57,10 @@ _LOG_LINES: Final = {
     ClusterEvent.DRAINED: (logging.INFO, "a node accepts no new clients"),
     ClusterEvent.CIRCUIT_OPENED: (logging.WARNING, "calls of a tool are refused, since too many have failed"),
     ClusterEvent.CIRCUIT_CLOSED: (logging.INFO, "calls of a tool run again"),
+    ClusterEvent.REHOMED: (logging.WARNING, "a session has its home here now: the region of its home is lost"),
+    ClusterEvent.REHOMING_YIELDED: (logging.WARNING, "a session was given up: its home is in another region now"),
+    ClusterEvent.HOME_UNREACHABLE: (logging.INFO, "an operation was refused: the region of its session is away"),
+    ClusterEvent.HOME_REMOTE: (logging.DEBUG, "an operation ran at another region's endpoint"),
 }
 
 
@@ -92,3 +101,7 @@ class Observer:
         session = {"session": short_id(key)} if key else {}
         fields = [f"{name}={quote_detail(value)}" for name, value in {**session, **details}.items()]
         logger.log(level, "%s", " ".join([f"{event}: {text}", *fields]))
+
+    def report_by_name(self, event: str, key: str, details: Mapping[str, object]) -> None:
+        """Report an event that the store has caused. Raises: ValueError for an unknown name."""
+        self.report(ClusterEvent(event), key, **details)

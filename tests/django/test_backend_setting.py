@@ -15,6 +15,7 @@ from mcp_transport.backends.cache import CacheBackend
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.backends.redis.sessions import RedisSessionStore
 from tests.support.calls import opened
+from tests.support.dynamodb.backend import client_of
 from tests.support.project import Serve
 
 BACKENDS = {"memory": MemoryBackend, "cache": CacheBackend, "redis": RedisSessionStore}
@@ -64,6 +65,37 @@ def test_a_table_is_used_only_by_name_and_without_connecting(settings: Any) -> N
     backend = bootstrap.build_backend()
     assert type(backend.sessions).__name__ == "DynamoSessionStore"
     assert backend.shares_streams and backend.index is not None and backend.rates is not None
+
+
+REGIONS = ["eu-west-1", "us-east-1"]
+
+
+def test_a_global_table_is_used_in_the_region_of_the_process(settings: Any) -> None:
+    url = "https://dynamodb.{region}.example"
+    settings.MCP_TRANSPORT = {"BACKEND": "dynamodb", "REGION": "us-east-1"}
+    settings.MCP_TRANSPORT["DYNAMODB"] = {"REGIONS": REGIONS, "ENDPOINT_URL": url, "REGION_LOST_SECONDS": 12}
+    sessions: Any = bootstrap.build_backend().sessions
+    assert type(sessions).__name__ == "RoutedSessionStore"
+    assert (sessions.router.own.name, [*sessions.router.others]) == ("us-east-1", ["eu-west-1"])
+    own = client_of(sessions.router.own.backend)._settings
+    other = client_of(sessions.router.others["eu-west-1"].backend)._settings
+    assert (own.endpoint_url, own.namespace, own.is_remote) == (url.format(region="us-east-1"), "us-east-1", False)
+    assert (other.endpoint_url, other.namespace, other.is_remote) == (
+        url.format(region="eu-west-1"),
+        "eu-west-1",
+        True,
+    )
+
+
+@pytest.mark.parametrize("region", ["", "eu-central-1"])
+def test_a_process_in_none_of_the_tables_regions_serves_nothing(region: str, settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"BACKEND": "dynamodb", "REGION": region, "DYNAMODB": {"REGIONS": REGIONS}}
+    [fault] = bootstrap.faults()
+    assert (fault.setting, fault.id) == ("BACKEND", "mcp_transport.E003")
+    expected = f"MCP_TRANSPORT['REGION'] is {region!r}, but must be one of MCP_TRANSPORT['DYNAMODB']['REGIONS']"
+    assert expected in fault.message
+    with pytest.raises(bootstrap.Misconfigured):
+        bootstrap.endpoint()
 
 
 async def test_backend_of_the_projects_own_serves_sessions(settings: Any, serve: Serve) -> None:

@@ -7,14 +7,19 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import boto3
 import pytest
 from django.core.management import CommandError, call_command
 
+from mcp_transport import session_backend
+from mcp_transport.backends.dynamodb.client import TableSettings
+from mcp_transport.backends.dynamodb.table import DEFINITION, TIME_TO_LIVE
 from tests.support.dynamodb.backend import admin, dynamo
 from tests.support.dynamodb.server import DynamoServer
 
 __all__ = ["dynamo"]
 
+SEVERAL = ["eu-west-1", "us-east-1"]
 PAY = {"BillingMode": "PAY_PER_REQUEST"}
 
 
@@ -66,6 +71,26 @@ def test_create_enables_time_to_live_in_a_table_that_exists_and_names_the_rest(
 
 
 @pytest.mark.servers
+def test_a_global_table_is_checked_in_each_region(
+    name: str, dynamo: DynamoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed("create")
+    tables = {region: TableSettings(table=name, region=region, endpoint_url=dynamo.url) for region in SEVERAL}
+    monkeypatch.setattr(session_backend, "_tables", lambda: tables)
+    with pytest.raises(CommandError, match=r"`check` failed: .*does not exist"):
+        printed("check")
+    america = boto3.session.Session().client("dynamodb", region_name="us-east-1", endpoint_url=dynamo.url)
+    america.create_table(TableName=name, **DEFINITION)
+    america.update_time_to_live(TableName=name, TimeToLiveSpecification=TIME_TO_LIVE)
+    with pytest.raises(CommandError) as refused:
+        printed("check")
+    america.delete_table(TableName=name)
+    [_, first, second] = str(refused.value).splitlines()
+    assert first.startswith("eu-west-1: There is no active replica in us-east-1;")
+    assert second.startswith("us-east-1: There is no active replica in eu-west-1;")
+
+
+@pytest.mark.servers
 def test_create_leaves_a_table_with_other_keys_alone(name: str, dynamo: DynamoServer) -> None:
     admin(dynamo.url).create_table(
         TableName=name,
@@ -82,11 +107,28 @@ def test_create_leaves_a_table_with_other_keys_alone(name: str, dynamo: DynamoSe
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"TABEL": "x"}, "expected some of TABLE, REGION, ENDPOINT_URL, got 'TABEL'"),
+        (
+            {"TABEL": "x"},
+            "expected some of TABLE, REGION, ENDPOINT_URL, REGIONS, REGION_LOST_SECONDS, got 'TABEL'",
+        ),
         ({"TABLE": 5}, "expected a name of 3 to 255 letters, digits, '_', '-' and '.' for 'TABLE', got 5"),
         ({"TABLE": None}, "for 'TABLE', got None"),
         ({"REGION": "Ireland"}, "expected a region such as 'eu-west-1' for 'REGION', got 'Ireland'"),
         ({"ENDPOINT_URL": "localhost:8000"}, "expected an http or https URL without a path"),
+        ({"REGIONS": ["eu-west-1"]}, "expected a list of 2 to 16 different regions for 'REGIONS', got ['eu-west-1']"),
+        ({"REGIONS": ["eu-west-1"] * 2}, "expected a list of 2 to 16 different regions for 'REGIONS'"),
+        ({"REGIONS": "eu-west-1"}, "expected a list of 2 to 16 different regions for 'REGIONS', got 'eu-west-1'"),
+        ({"REGIONS": None}, "expected a list of 2 to 16 different regions for 'REGIONS', got None"),
+        ({"REGION_LOST_SECONDS": 30}, "expected a list of 2 to 16 different regions for 'REGIONS', got None"),
+        ({"REGIONS": ["eu-west-1", 7]}, "expected a region such as 'eu-west-1' in 'REGIONS', got 7"),
+        ({"REGIONS": ["eu-west-1", "a|b"]}, "expected a region such as 'eu-west-1' in 'REGIONS', got 'a|b'"),
+        ({"REGIONS": SEVERAL, "REGION_LOST_SECONDS": 0}, "expected 1 to 86400 seconds for 'REGION_LOST_SECONDS'"),
+        ({"REGIONS": SEVERAL, "REGION_LOST_SECONDS": "30"}, "expected 1 to 86400 seconds for 'REGION_LOST_SECONDS'"),
+        ({"REGIONS": SEVERAL, "REGION": "eu-west-1"}, "expected no 'REGION' beside 'REGIONS'"),
+        (
+            {"REGIONS": SEVERAL, "ENDPOINT_URL": "http://dynamodb.test"},
+            "expected '{region}' in 'ENDPOINT_URL' for several regions, got 'http://dynamodb.test'",
+        ),
     ],
 )
 def test_a_wrong_setting_is_refused(options: dict[str, Any], expected: str, settings: Any) -> None:
@@ -110,6 +152,15 @@ def test_the_policy_is_for_the_table_and_its_index(settings: Any) -> None:
     assert creation["Resource"] == "arn:aws-cn:dynamodb:*:*:table/Sessions"
     actions = ("CreateTable", "DescribeTable", "DescribeTimeToLive", "UpdateTimeToLive")
     assert creation["Action"] == [f"dynamodb:{action}" for action in actions]
+
+
+def test_the_policy_of_several_regions_is_for_the_table_in_each(settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"DYNAMODB": {"REGIONS": SEVERAL}}
+    items, index = json.loads(printed("policy", "--account", "123456789012"))["Statement"]
+    arns = [f"arn:aws:dynamodb:{region}:123456789012:table/MCPSessions" for region in SEVERAL]
+    assert (items["Resource"], index["Resource"]) == (arns, [f"{arn}/index/sessions" for arn in arns])
+    [creation] = json.loads(printed("policy", "--create", "--region", "eu-west-1"))["Statement"]
+    assert creation["Resource"] == "arn:aws:dynamodb:eu-west-1:*:table/MCPSessions"
 
 
 @pytest.mark.parametrize("words", [["--account", "12"], ["--region", "eu west"], ["--partition", "azure"]])

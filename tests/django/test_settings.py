@@ -29,7 +29,11 @@ RIGHT: dict[str, list[Any]] = {
     "SERVER": ["shop.mcp.server", None],
     "FAST_PATH": [True, False],
     "BACKEND": ["memory", "cache", "redis", "dynamodb", "auto", "shop.sessions.Backend"],
-    "DYNAMODB": [{}, {"TABLE": "a.b-c_d", "REGION": "us-gov-west-1", "ENDPOINT_URL": None}],
+    "DYNAMODB": [
+        {},
+        {"TABLE": "a.b-c_d", "REGION": "us-gov-west-1", "ENDPOINT_URL": None},
+        {"REGIONS": ("eu-west-1", "us-east-1"), "REGION_LOST_SECONDS": 1.5, "ENDPOINT_URL": "http://{region}.test"},
+    ],
     "REGION": ["", "eu-west-1", "frankfurt"],
     "REDIS_CLUSTER": [True, False, None],
     "CACHE": ["default"],

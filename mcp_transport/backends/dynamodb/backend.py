@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.backends.dynamodb.client import DynamoClient, TableSettings
@@ -16,14 +16,30 @@ from mcp_transport.backends.dynamodb.versioned import VersionedItems
 from mcp_transport.backends.membership import RunningStreams
 from mcp_transport.domain.policy import Policy
 
-__all__ = ["dynamodb_backend"]
+__all__ = ["backend_of", "dynamodb_backend"]
 
 
-def dynamodb_backend(policy: Policy, settings: TableSettings, now: Callable[[], float] | None = None) -> Backend:
+def dynamodb_backend(
+    policy: Policy,
+    settings: TableSettings,
+    now: Callable[[], float] | None = None,
+) -> Backend:
     """Build the backend; `now` replaces the store's clock in tests."""
-    client, running = DynamoClient(settings, now), RunningStreams()
     # The bus has threads, connections and retries of its own: calls that are throttled must not delay its heartbeats.
-    items, bus = VersionedItems(client), DynamoNodeBus(DynamoClient(settings, now), policy, running)
+    return backend_of(policy, DynamoClient(settings, now), DynamoClient(settings, now))
+
+
+def backend_of(
+    policy: Policy,
+    client: DynamoClient,
+    bus_client: DynamoClient,
+    *,
+    running: RunningStreams | None = None,
+    after_heartbeat: Callable[[], Awaitable[None]] | None = None,
+) -> Backend:
+    """Build the backend from its clients. `running` will have the streams that nodes of this process run."""
+    running = {} if running is None else running
+    items, bus = VersionedItems(client), DynamoNodeBus(bus_client, policy, running, after_heartbeat)
     records = SessionRecords(client, policy, items)
     return Backend(
         DynamoSessionStore(client, policy, items, records, running, bus.wake),

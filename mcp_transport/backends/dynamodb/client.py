@@ -6,22 +6,29 @@ Nothing else knows boto3, so that another library can take its place.
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from mcp_transport.backends.dynamodb.items import Address, Item, from_attributes, to_attributes
+from mcp_transport.backends.dynamodb.namespace import (
+    in_namespace,
+    item_without_namespace,
+    qualified,
+    without_namespace,
+)
 from mcp_transport.backends.dynamodb.store_clock import StoreClock
 from mcp_transport.backends.dynamodb.writes import Conflict, Write, action, request
-from mcp_transport.exceptions import BackendError
+from mcp_transport.exceptions import BackendError, StoreUnreachable
 
-__all__ = ["MAX_ITEM_BYTES", "DynamoClient", "TableSettings", "default_region"]
+__all__ = ["MAX_ITEM_BYTES", "AnswerObserver", "DynamoClient", "TableSettings", "default_region"]
 
 MAX_ITEM_BYTES: Final = 256 * 1024
 """The most bytes of content that the backend puts into one item; DynamoDB allows 400 KiB with names and keys."""
@@ -30,6 +37,12 @@ _THREADS: Final = 32
 _ATTEMPTS: Final = 4
 _CONNECT_SECONDS: Final = 2.0
 _READ_SECONDS: Final = 5.0
+# At the endpoint of another region, which may be lost: requests for other sessions must not wait for it.
+_REMOTE_ATTEMPTS: Final = 2
+_REMOTE_CONNECT_SECONDS: Final = 1.0
+_REMOTE_READ_SECONDS: Final = 2.0
+# Answers of a server that has not run the request.
+_SERVER_ERROR: Final = 500
 
 # The most items that DynamoDB takes at a time.
 _BATCH_WRITE: Final = 25
@@ -48,6 +61,20 @@ class TableSettings:
     table: str = "MCPSessions"
     region: str | None = None
     endpoint_url: str | None = None
+    namespace: str = ""
+    """The prefix of all keys; empty for none."""
+    is_remote: bool = False
+    """Is the endpoint that of another region than this process is in?"""
+
+
+class AnswerObserver(Protocol):
+    """Learns whether an endpoint answers; called on the loops of all requests."""
+
+    def answered(self) -> None:
+        """Record an answer, whatever it says."""
+
+    def failed(self) -> None:
+        """Record a request that nothing has answered."""
 
 
 def default_region() -> str | None:
@@ -67,14 +94,41 @@ class _Connection(NamedTuple):
     threads: ThreadPoolExecutor
 
 
-class DynamoClient:
-    """One table; `now` replaces the store's clock in tests."""
+@dataclass(slots=True)
+class _Shared:
+    """What the clients of all namespaces share."""
 
-    def __init__(self, settings: TableSettings, now: Callable[[], float] | None = None) -> None:
-        self.table, self._settings, self._clock = settings.table, settings, StoreClock()
-        self.now: Callable[[], float] = now or self._clock
-        self._of_process: _Connection | None = None
-        self._running = set[Future[Any]]()
+    clock: StoreClock = field(default_factory=StoreClock)
+    of_process: _Connection | None = None
+    running: set[Future[Any]] = field(default_factory=set)
+
+
+class DynamoClient:
+    """One table; `now` replaces the store's clock in tests. `observer` learns whether the endpoint answers."""
+
+    def __init__(
+        self,
+        settings: TableSettings,
+        now: Callable[[], float] | None = None,
+        observer: AnswerObserver | None = None,
+    ) -> None:
+        self.table, self._settings, self._shared, self._observer = settings.table, settings, _Shared(), observer
+        self.now: Callable[[], float] = now or self._shared.clock
+
+    @property
+    def is_remote(self) -> bool:
+        """Return whether the endpoint is that of another region."""
+        return self._settings.is_remote
+
+    def in_namespace(self, namespace: str) -> Self:
+        """Return a client of the same table, on the same connections, with another namespace."""
+        client = copy.copy(self)
+        client._settings = replace(self._settings, namespace=namespace)
+        return client
+
+    def qualified(self, name: str) -> str:
+        """Return a partition key of this client's namespace as it is stored, for a client without one."""
+        return qualified(name, self._settings.namespace)
 
     # -- single items --------------------------------------------------------------------------------
 
@@ -180,27 +234,55 @@ class DynamoClient:
 
         Raises: Conflict, BackendError.
         """
-        connection = self._connection()
-        running = connection.threads.submit(self._call, connection.client, operation, parameters)
-        self._running.add(running)
-        running.add_done_callback(self._running.discard)
-        return await asyncio.wrap_future(running)
+        if not (namespace := self._settings.namespace):
+            return await self._observed(operation, parameters)
+        try:
+            reply = await self._observed(operation, in_namespace(parameters, namespace))
+        except Conflict as conflict:
+            if conflict.current is not None:
+                conflict.current = item_without_namespace(conflict.current, namespace)
+            raise
+        return without_namespace(reply, namespace)
+
+    async def _observed(self, operation: str, parameters: dict[str, Any]) -> Any:
+        if (observer := self._observer) is None:
+            return await self._run(operation, parameters)
+        try:
+            reply = await self._run(operation, parameters)
+        except StoreUnreachable:
+            observer.failed()
+            raise
+        except (Conflict, BackendError):
+            observer.answered()
+            raise
+        observer.answered()
+        return reply
+
+    async def _run(self, operation: str, parameters: dict[str, Any]) -> Any:
+        connection, running = self._connection(), self._shared.running
+        future = connection.threads.submit(self._call, connection.client, operation, parameters)
+        running.add(future)
+        future.add_done_callback(running.discard)
+        return await asyncio.wrap_future(future)
 
     async def flush(self) -> None:
         """Wait until no cancelled operation can still reach the table."""
-        while running := [asyncio.wrap_future(future) for future in list(self._running)]:
+        while running := [asyncio.wrap_future(future) for future in list(self._shared.running)]:
             await asyncio.gather(*running, return_exceptions=True)
 
     def _connection(self) -> _Connection:
-        if self._of_process is None or self._of_process.pid != os.getpid():
-            self._of_process = _Connection(os.getpid(), self._connect(), ThreadPoolExecutor(_THREADS, "dynamodb"))
-        return self._of_process
+        connection = self._shared.of_process
+        if connection is None or connection.pid != os.getpid():
+            threads = ThreadPoolExecutor(_THREADS, "dynamodb")
+            connection = self._shared.of_process = _Connection(os.getpid(), self._connect(), threads)
+        return connection
 
     def _connect(self) -> Any:
+        is_remote = self.is_remote
         config = Config(
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_READ_SECONDS,
-            retries={"mode": "adaptive", "total_max_attempts": _ATTEMPTS},
+            connect_timeout=_REMOTE_CONNECT_SECONDS if is_remote else _CONNECT_SECONDS,
+            read_timeout=_REMOTE_READ_SECONDS if is_remote else _READ_SECONDS,
+            retries={"mode": "adaptive", "total_max_attempts": _REMOTE_ATTEMPTS if is_remote else _ATTEMPTS},
             max_pool_connections=_THREADS,
         )
         try:
@@ -214,21 +296,22 @@ class DynamoClient:
             raise BackendError(f"DynamoDB cannot be used: {error}") from error
 
     def _call(self, client: Any, operation: str, parameters: dict[str, Any]) -> Any:
-        sent = self._clock.monotonic()
+        sent = self._shared.clock.monotonic()
         try:
             reply = getattr(client, operation)(**parameters)
         except ClientError as error:
             self._observe(error.response, sent)
             raise self._translated(error) from error
         except BotoCoreError as error:
-            raise BackendError(f"DynamoDB does not answer: {error}") from error
+            raise StoreUnreachable(f"DynamoDB does not answer: {error}") from error
         self._observe(reply, sent)
         return reply
 
     def _observe(self, reply: Any, sent: float) -> None:
         """Compare the store's clock with this machine's."""
         date = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
-        self._clock.observe(date, sent, self._clock.monotonic())
+        clock = self._shared.clock
+        clock.observe(date, sent, clock.monotonic())
 
     def _translated(self, error: ClientError) -> Exception:
         code, text = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
@@ -245,4 +328,6 @@ class DynamoClient:
             return BackendError(
                 f"the DynamoDB table {self.table} does not exist: run `manage.py mcp_dynamodb create`"
             )
-        return BackendError(f"DynamoDB answers {code}: {text}")
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        kind = StoreUnreachable if status >= _SERVER_ERROR else BackendError
+        return kind(f"DynamoDB answers {code}: {text}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from mcp_transport.backends.dynamodb.client import DynamoClient
@@ -29,10 +29,13 @@ async def create_table(client: DynamoClient) -> bool:
     return is_new
 
 
-async def check_table(client: DynamoClient) -> list[str]:
-    """Return how the table differs from what the backend needs. Raises: BackendError, also if it does not exist."""
+async def check_table(client: DynamoClient, replicas: Collection[str] = ()) -> list[str]:
+    """Return how the table differs from what the backend needs, with replicas in other regions.
+
+    Raises: BackendError, also if it does not exist.
+    """
     described = await client.call("describe_table", TableName=client.table)
-    return differences(described["Table"], await _time_to_live(client))
+    return differences(described["Table"], await _time_to_live(client), replicas)
 
 
 async def _create(client: DynamoClient) -> bool:

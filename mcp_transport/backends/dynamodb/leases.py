@@ -38,6 +38,8 @@ class Lease:
     """Has another node declared this one dead?"""
     is_full: bool = False
     """Does the node receive more messages than it can read?"""
+    is_remote: bool = False
+    """Is the node's process in another region, whose endpoint may be lost with this one's?"""
 
     @property
     def expected(self) -> int | None:
@@ -83,6 +85,7 @@ def lease_item(node: str, lease: Lease, now: float) -> Item:
         "renewed": milliseconds(lease.renewed),
         "swept": lease.is_swept,
         "full": lease.is_full,
+        **({"remote": True} if lease.is_remote else {}),
         EXPIRES: int(now) + KEEP_SECONDS,
     }
 
@@ -111,7 +114,6 @@ def _decode(item: Item, seconds: float) -> Lease:
     """Decode a lease. An item that no release has written counts as a beat, so that it is swept some time."""
     with suppress(KeyError, ValueError):
         beat, length = count_of(item[VERSION], 1), count_of(item["lease"], 1, _MAX_LEASE_MILLISECONDS)
-        return Lease(
-            beat, length / 1000, count_of(item["renewed"]) / 1000, item["swept"] is True, item["full"] is True
-        )
+        flags = item["swept"] is True, item["full"] is True, item.get("remote") is True
+        return Lease(beat, length / 1000, count_of(item["renewed"]) / 1000, *flags)
     return Lease(-1 - zlib.crc32(repr(sorted(item.items(), key=lambda each: each[0])).encode()), seconds)

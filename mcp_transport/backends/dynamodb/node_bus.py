@@ -26,8 +26,14 @@ __all__ = ["DynamoNodeBus"]
 class DynamoNodeBus(LeasedNodeBus):
     """Runs the memberships of this process's nodes, whose inboxes are polled often while they expect messages."""
 
-    def __init__(self, client: DynamoClient, policy: Policy, running: RunningStreams) -> None:
-        super().__init__(running, policy.lease)
+    def __init__(
+        self,
+        client: DynamoClient,
+        policy: Policy,
+        running: RunningStreams,
+        after_heartbeat: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        super().__init__(running, policy.lease, after_heartbeat)
         self._client, self._session_max_age = client, policy.session_max_age
         self._expects: dict[str, Callable[[], bool]] = {}
         self._outbox, self._broadcasts = Outbox(client, policy.lease), BroadcastLog(client, policy.stream_keep)

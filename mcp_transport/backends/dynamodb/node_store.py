@@ -69,7 +69,8 @@ class DynamoNodeStore(NodeStore):
     async def _renew(self) -> bool:
         """Write a new beat, unless another node has declared this one dead or deleted its lease; then begin anew."""
         expected, lapsed = self._beat, self._beat is None
-        lease = Lease(_new_beat(), self._lease_seconds, self._client.now(), is_full=self.inbox.is_full)
+        is_full, is_remote = self.inbox.is_full, self._client.is_remote
+        lease = Lease(_new_beat(), self._lease_seconds, self._client.now(), is_full=is_full, is_remote=is_remote)
         item = lease_item(self.node, lease, lease.renewed)
         for _ in range(_RENEWAL_ATTEMPTS):
             try:

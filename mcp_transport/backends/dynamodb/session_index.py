@@ -33,25 +33,25 @@ class DynamoSessionIndex(SessionIndex):
     async def page(
         self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"
     ) -> Page:
-        return await self._page_of(*await self._live(), offset, limit, query, order)
+        return await self._page_of(*await self.live(), offset, limit, query, order)
 
     async def page_and_facets(self, offset: int, limit: int, query: SessionQuery, order: str) -> tuple[Page, Facets]:
-        live, is_complete = await self._live()
+        live, is_complete = await self.live()
         page = await self._page_of(live, is_complete, offset, limit, query, order)
         return page, listing.facets_of(live, self._client.now())
 
     async def overview(self) -> Overview:
-        live, _ = await self._live()
+        live, _ = await self.live()
         return listing.summarize(live, self._client.now())
 
     async def _page_of(
         self, live: list[Session], is_complete: bool, offset: int, limit: int, query: SessionQuery, order: str
     ) -> Page:
         page = listing.page_of(live, self._client.now(), offset, limit, query, order)
-        sessions = await asyncio.gather(*map(self._with_streams, page.sessions))
+        sessions = await asyncio.gather(*map(self.with_streams, page.sessions))
         return Page(tuple(sessions), page.total, is_complete)
 
-    async def _live(self) -> tuple[list[Session], bool]:
+    async def live(self) -> tuple[list[Session], bool]:
         """Return the live sessions, and whether these are all."""
         limit = MAX_LISTED // SHARDS
         queries = [
@@ -70,7 +70,7 @@ class DynamoSessionIndex(SessionIndex):
         key = item["pk"].removeprefix(session_pk(""))
         return record_kind(key, self._policy.session_ttl).decode(item)
 
-    async def _with_streams(self, session: Session) -> Session:
+    async def with_streams(self, session: Session) -> Session:
         """Fill in the number of open streams."""
         items = await self._client.query(session_pk(session.key), STREAM_PREFIX, f"{STREAM_PREFIX}~")
         states = each("a session's stream", items, stream_kind.decode)

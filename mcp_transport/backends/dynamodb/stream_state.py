@@ -51,6 +51,8 @@ class StreamState:
     """The number of the last broadcast that was added."""
     losses: int = 0
     """How many of its writers have died."""
+    floor: int = 0
+    """The next writer's numbers begin above this: the session was in another region, whose numbers are lower."""
     stored_until: float | None = None
     """Set once the stream has ended."""
     ends_silently: bool = False
@@ -121,7 +123,7 @@ class StreamState:
 
     def begin_next_span(self) -> None:
         """Continue at the numbers of a new writer."""
-        self.last = (self.last // WRITER_SPAN + 1) * WRITER_SPAN
+        self.last = max((self.last // WRITER_SPAN + 1) * WRITER_SPAN, self.floor)
 
     def numbers_after(self, after: int) -> list[tuple[int, int]]:
         """Return the ranges of numbers after `after` that the log has."""
@@ -188,6 +190,7 @@ def _encode(state: StreamState) -> Item:
         "delivered": state.delivered,
         "last_broadcast_number": state.last_broadcast_number,
         "losses": state.losses,
+        "floor": state.floor,
         "stored_until": None if state.stored_until is None else milliseconds(state.stored_until),
         "ends_silently": state.ends_silently,
         "digest": state.digest.hex(),
@@ -213,6 +216,7 @@ def _decode(item: Item) -> StreamState:
         delivered=count_of(stored.get("delivered", 0)),
         last_broadcast_number=name_of(stored.get("last_broadcast_number", "")),
         losses=count_of(stored.get("losses", 0)),
+        floor=count_of(stored.get("floor", 0), maximum=_MAX_NUMBER),
         stored_until=seconds(stored["stored_until"]) if "stored_until" in stored else None,
         ends_silently=stored.get("ends_silently") is True,
         digest=bytes.fromhex(stored.get("digest", "")),

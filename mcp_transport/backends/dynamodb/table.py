@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from mcp_transport.backends.dynamodb.items import EXPIRES, LISTING_INDEX
@@ -65,24 +65,55 @@ _CREATION: Final = ("CreateTable", "DescribeTable", "DescribeTimeToLive", "Updat
 
 
 def iam_policy(
-    table: str, *, region: str = "*", account: str = "*", partition: str = "aws", creates: bool = False
+    table: str,
+    *,
+    regions: Sequence[str] = ("*",),
+    account: str = "*",
+    partition: str = "aws",
+    creates: bool = False,
 ) -> dict[str, Any]:
-    """Return the least IAM policy for nodes or, with `creates`, for the command that makes and checks the table."""
-    arn = f"arn:{partition}:dynamodb:{region}:{account}:table/{table}"
+    """Return the least IAM policy for nodes or, with `creates`, for the command that makes and checks the table.
+
+    Nodes of each region use the table of every region.
+    """
+    arns = [f"arn:{partition}:dynamodb:{region}:{account}:table/{table}" for region in regions]
     actions = _CREATION if creates else sorted({action for needed in ACTIONS.values() for action in needed})
-    statements = [_statement(actions, arn)]
+    statements = [_statement(actions, arns)]
     if not creates:
-        statements.append(_statement(["Query"], f"{arn}/index/{LISTING_INDEX}"))
+        statements.append(_statement(["Query"], [f"{arn}/index/{LISTING_INDEX}" for arn in arns]))
     return {"Version": "2012-10-17", "Statement": statements}
 
 
-def _statement(actions: Any, resource: str) -> dict[str, Any]:
+def _statement(actions: Any, resources: Sequence[str]) -> dict[str, Any]:
+    resource = resources[0] if len(resources) == 1 else list(resources)
     return {"Effect": "Allow", "Action": [f"dynamodb:{action}" for action in actions], "Resource": resource}
 
 
-def differences(described: Mapping[str, Any], time_to_live: Mapping[str, Any]) -> list[str]:
-    """Return what DescribeTable and DescribeTimeToLive say that the backend cannot work with, one sentence each."""
-    return [*key_differences(described), *_index_differences(described), *_other_differences(described, time_to_live)]
+def differences(
+    described: Mapping[str, Any], time_to_live: Mapping[str, Any], replicas: Collection[str] = ()
+) -> list[str]:
+    """Return what DescribeTable and DescribeTimeToLive say that the backend cannot work with, one sentence each.
+
+    `replicas` are the other regions of a global table.
+    """
+    return [
+        *key_differences(described),
+        *_index_differences(described),
+        *_other_differences(described, time_to_live),
+        *_replica_differences(described, replicas),
+    ]
+
+
+def _replica_differences(described: Mapping[str, Any], replicas: Collection[str]) -> Iterator[str]:
+    active = {
+        replica["RegionName"]
+        for replica in described.get("Replicas", ())
+        if replica.get("ReplicaStatus", "ACTIVE") in ("ACTIVE", "UPDATING")
+    }
+    for region in sorted(set(replicas) - active):
+        yield f"There is no active replica in {region}; expected one: its nodes would not see the sessions of others."
+    if replicas and described.get("MultiRegionConsistency", "EVENTUAL") != "EVENTUAL":
+        yield "The table is strongly consistent between regions, and has no transactions; expected EVENTUAL."
 
 
 def key_differences(described: Mapping[str, Any]) -> Iterator[str]:

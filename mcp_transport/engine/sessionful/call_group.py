@@ -133,7 +133,7 @@ class CallGroup:
 
     async def _remove_requests(self) -> None:
         """Remove the requests from the store in the background, after the response."""
-        if self._node.lease_may_be_lost():
+        if self._node.lease_may_be_lost(self._writer.key):
             await self._node.log.stop_if_fenced(self._writer)
             if self._writer.is_stopped:
                 raise _lost_lease_error()
@@ -144,7 +144,7 @@ class CallGroup:
     def _stream(self) -> StreamReply:
         node, writer = self._node, self._writer
         is_repeated = writer.is_logged  # the client has repeated its POST, which has the stream now
-        may_be_lost = node.lease_may_be_lost()  # then the log decides
+        may_be_lost = node.lease_may_be_lost(writer.key)  # then the log decides
         stream = OpenStream(
             node,
             self._context.session,

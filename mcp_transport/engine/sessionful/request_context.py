@@ -29,6 +29,8 @@ async def with_rehydration(
 
     A session whose record cannot be read counts as one without a record.
     """
+    if node.backend.sessions.has_homes:
+        node.backend.sessions.locate(session_key(session_id), lambda: _origin(node, session_id, principal))
     try:
         entered = await enter()
         if entered is None and node.backend.sessions.restores_sessions:
@@ -39,6 +41,12 @@ async def with_rehydration(
         log_failure(f"session {short_id(session_key(session_id))} cannot be read, and is unknown", error)
         return None
     return entered
+
+
+def _origin(node: Node, session_id: str, principal: Principal) -> str:
+    """Return the region in which a session was opened, "" if its id does not tell."""
+    session = unseal(session_id, node.session_keys, principal.binding, node.clock.now())
+    return session.region if session is not None else ""
 
 
 @dataclass(frozen=True, slots=True)

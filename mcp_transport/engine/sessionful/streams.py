@@ -84,7 +84,7 @@ async def _is_held(node: Node, session_id: str, principal: Principal, stream: st
     holders = {record.holder for record in records if record.holder}
     if not node.backend.shares_streams:
         return bool(holders)  # of this process
-    return not holders.isdisjoint([peer.name for peer in await node.backend.bus.nodes()])
+    return not holders.isdisjoint([peer.name for peer in await node.backend.bus.nodes_of(key)])
 
 
 async def attach(node: Node, session_id: str, principal: Principal, cursor: Cursor | None) -> StreamReply:

@@ -55,6 +55,18 @@ def test_each_difference_is_said(change: Change, expected: str) -> None:
     assert expected in text
 
 
+def test_each_replica_that_is_missing_is_said() -> None:
+    replicas = [{"RegionName": "us-east-1"}, {"RegionName": "ap-south-1", "ReplicaStatus": "CREATING"}]
+    table = {**RIGHT, "Replicas": replicas}
+    assert differences(table, LIVING, ["us-east-1"]) == []
+    [creating] = differences(table, LIVING, ["us-east-1", "ap-south-1"])
+    assert creating.startswith("There is no active replica in ap-south-1; expected one")
+    [missing] = differences(RIGHT, LIVING, ["us-east-1"])
+    assert missing.startswith("There is no active replica in us-east-1")
+    [strong] = differences({**table, "MultiRegionConsistency": "STRONG"}, LIVING, ["us-east-1"])
+    assert strong.endswith("expected EVENTUAL.")
+
+
 def index(table: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = table["GlobalSecondaryIndexes"][0]
     return found

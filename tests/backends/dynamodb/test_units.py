@@ -13,6 +13,7 @@ import pytest
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.backends.dynamodb.client import TableSettings
+from mcp_transport.backends.dynamodb.regions.backend import regions_backend
 from mcp_transport.backends.results import Event
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.policy import Policy
@@ -158,6 +159,26 @@ async def test_a_take_over(backend: Backend, budget: Budget) -> None:
     lost = Event(claimed.next, RESULT.payload, terminal=True)
     work = backend.streams.append(KEY, STREAM, [lost], writer="n1", leaving=ended(1, ending=Ending.LOST))
     await budget.row("the end of its call", work)
+
+
+async def test_a_call_in_a_global_table_costs_half_a_read_unit_more_for_each_lease(
+    dynamo: DynamoServer, table: TableSettings, clock: HandClock
+) -> None:
+    """A claim of another region would be in the table; it is read with the first call of each lease."""
+    regions, policy = ("eu-west-1", "us-east-1"), Policy(region="eu-west-1")
+    tables = {region: replace(table, namespace=region, is_remote=region != policy.region) for region in regions}
+    time = HandClock()
+    backend = regions_backend(policy, tables, 30.0, now=clock, monotonic=time)
+    await backend.sessions.open(_session(clock))
+    await backend.sessions.update(KEY, initialized=True)
+    sessions: Any = backend.sessions
+    meter = Meter(dynamo.url, client_of(sessions.router.own.backend))
+    reads, writes, _ = documented()["`tools/call`, answered with JSON"]
+    for verification in (0.0, 0.5, 0.0):
+        _, entered = await meter.of(backend.sessions.enter(KEY, ANN, "n1", [in_flight(1, stream=STREAM)]))
+        _, left = await meter.of(backend.sessions.leave(KEY, ended(1), stream=STREAM))
+        assert (entered.reads + left.reads, entered.writes + left.writes) == (reads + verification, writes)
+        time.advance(0.0 if verification else policy.lease)
 
 
 async def test_an_idle_node(backend: Backend, dynamo: DynamoServer) -> None:

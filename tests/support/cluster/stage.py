@@ -31,7 +31,33 @@ SOON = LEASE + 14.0
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-class Stage:
+class Steered:
+    """Nodes of the site, whose tools are steered through a folder."""
+
+    folder: Path
+
+    def open(self, name: str) -> None:
+        """Let the calls of that name go on to their end."""
+        (self.folder / f"{name}.open").touch()
+
+    def pids(self, name: str, what: str = "runs") -> list[int]:
+        """Return the processes that noted something of the calls of that name."""
+        file = self.folder / f"{name}.{what}"
+        return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    async def await_pids(self, name: str, what: str = "runs", count: int = 1, within: float = PATIENCE) -> list[int]:
+        """Wait until so many have noted it."""
+        await until(lambda: len(self.pids(name, what)) >= count, f"{name}.{what}", within)
+        return self.pids(name, what)
+
+    def happenings(self, node: Node) -> Counter[str]:
+        """Return how often what happened to sessions, streams and calls of a node, as /metrics has it."""
+        text = _read(node, "metrics")
+        found = re.findall(r'^mcp_transport_events_total\{event="(\w+)"\} (\S+)$', text, re.MULTILINE)
+        return Counter({name: int(float(value)) for name, value in found})
+
+
+class Stage(Steered):
     """A store ("redis" or "dynamodb") and nodes of the site.
 
     `settings` are those of MCP_TRANSPORT, `cache` is another way to a Redis.
@@ -130,31 +156,11 @@ class Stage:
 
     # -- the tools
 
-    def open(self, name: str) -> None:
-        """Let the calls of that name go on to their end."""
-        (self.folder / f"{name}.open").touch()
-
-    def pids(self, name: str, what: str = "runs") -> list[int]:
-        """Return the processes that noted something of the calls of that name."""
-        file = self.folder / f"{name}.{what}"
-        return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-    async def await_pids(self, name: str, what: str = "runs", count: int = 1, within: float = PATIENCE) -> list[int]:
-        """Wait until so many have noted it."""
-        await until(lambda: len(self.pids(name, what)) >= count, f"{name}.{what}", within)
-        return self.pids(name, what)
-
     def node_of(self, pid: int) -> Node:
         """Return the node that is a process."""
         return next(node for node in self.nodes if node.pid == pid)
 
     # -- what operators see
-
-    def happenings(self, node: Node) -> Counter[str]:
-        """Return how often what happened to sessions, streams and calls of a node, as /metrics has it."""
-        text = _read(node, "metrics")
-        found = re.findall(r'^mcp_transport_events_total\{event="(\w+)"\} (\S+)$', text, re.MULTILINE)
-        return Counter({name: int(float(value)) for name, value in found})
 
     async def await_happening(self, name: str, *nodes: Node, more_than: int = 0) -> None:
         """Wait until it was counted and logged by one of the nodes."""

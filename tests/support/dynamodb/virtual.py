@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from mcp_transport.backends.dynamodb.client import DynamoClient, TableSettings
 from mcp_transport.backends.dynamodb.writes import Conflict
-from mcp_transport.exceptions import BackendError
+from mcp_transport.exceptions import StoreUnreachable
 
 _T = TypeVar("_T")
 _Items = dict[tuple[str, str], dict[str, Any]]
@@ -83,18 +83,18 @@ class VirtualClient(DynamoClient):
         super().__init__(TableSettings(), lambda: 1e6 + asyncio.get_running_loop().time() + clock_error)
         self.virtual = virtual
 
-    async def call(self, operation: str, **parameters: Any) -> Any:
+    async def _run(self, operation: str, parameters: dict[str, Any]) -> Any:
         random, loop = self.virtual.random, asyncio.get_running_loop()
         self.virtual.requests.append((loop.time(), operation, parameters))
         await asyncio.sleep(random.uniform(0, MAX_DELAY))
         if self.virtual.is_away:
             await asyncio.sleep(random.uniform(0, 1))
-            raise BackendError("away")
+            raise StoreUnreachable("away")
         handle: Callable[[dict[str, Any]], Any] = getattr(self, f"_handle_{operation}")
         reply = handle(parameters)
         await asyncio.sleep(random.uniform(0, MAX_DELAY))
         if self.virtual.is_away:
-            raise BackendError("the answer was lost")
+            raise StoreUnreachable("the answer was lost")
         return reply
 
     def _handle_get_item(self, parameters: dict[str, Any]) -> Any:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
+from typing import Any
 
 SECRET_KEY = os.environ.get("SITE_SECRET_KEY", "a secret of these tests alone, and long enough for Django's check")
 SECRET_KEY_FALLBACKS = json.loads(os.environ.get("SITE_SECRET_KEY_FALLBACKS", "[]"))
@@ -28,6 +30,14 @@ else:
     CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": os.environ["REDIS_URL"]}}
 
 MCP_TRANSPORT = {"NAME": "cluster", "LEASE_SECONDS": 2.0, **STORE, **json.loads(os.environ.get("SITE_MCP", "{}"))}
+
+if "SITE_ENDPOINTS" in os.environ:  # names of servers that no resolver knows: a region's server has a port of its own
+    _endpoints, _resolve = json.loads(os.environ["SITE_ENDPOINTS"]), socket.getaddrinfo
+
+    def _getaddrinfo(host: Any, port: Any, *arguments: Any, **options: Any) -> Any:
+        return _resolve(*_endpoints.get(host, (host, port)), *arguments, **options)
+
+    setattr(socket, "getaddrinfo", _getaddrinfo)  # noqa: B010 (for mypy)
 
 if "SITE_CLOCK_AHEAD" in os.environ:  # as on a machine whose time is wrong
     _time = time.time
