@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, Final
 
 from mcp_transport.backends.former_names import Contract
 from mcp_transport.backends.records import Facets, NodeRecord, Overview, Page, SessionCounts, StreamRecord
 from mcp_transport.backends.results import Appended, Attached, Claimed, Closing, Emitted, Entered, Event
-from mcp_transport.domain.history import Endings, HistoryEntry
+from mcp_transport.domain.history import NO_ENDINGS, Endings, HistoryEntry
 from mcp_transport.domain.metrics import ProcessMetrics
 from mcp_transport.domain.node_messages import Broadcast, NodeMessage
 from mcp_transport.domain.rate_limit import Charge
@@ -32,7 +31,6 @@ __all__ = [
     "CANCEL_KEEP_SECONDS",
     "MAX_BROADCASTS",
     "MAX_CANCELS",
-    "NO_ENDINGS",
     "Deliver",
     "Measure",
     "NodeBus",
@@ -51,8 +49,6 @@ CANCEL_KEEP_SECONDS: Final = 2.0
 # The most cancellations that wait in a session, and the most broadcasts for sessions without a holder.
 MAX_CANCELS: Final = 100
 MAX_BROADCASTS: Final = 1000
-
-NO_ENDINGS: Final[Endings] = MappingProxyType({})
 
 Measure = Callable[[], ProcessMetrics]
 """Returns the metrics of this process."""

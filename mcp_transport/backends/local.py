@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from mcp_transport.backends import listing
-from mcp_transport.backends.contracts import CANCEL_KEEP_SECONDS, MAX_CANCELS, NO_ENDINGS, SessionStore, StreamLog
+from mcp_transport.backends.contracts import CANCEL_KEEP_SECONDS, MAX_CANCELS, SessionStore, StreamLog
 from mcp_transport.backends.local_bus import LocalNodeBus
 from mcp_transport.backends.records import Facets, Overview, Page, SessionCounts, StreamRecord
 from mcp_transport.backends.results import (
@@ -26,7 +26,7 @@ from mcp_transport.backends.results import (
 )
 from mcp_transport.backends.streams import EventLog, LocalSession
 from mcp_transport.backends.subscriptions import changed_uris
-from mcp_transport.domain.history import Endings, HistoryEntry, HistoryEvent, ended_entry
+from mcp_transport.domain.history import NO_ENDINGS, Endings, HistoryEntry, HistoryEvent, ended_entry
 from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import InFlightRequest, Session

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 from mcp_transport.domain.session import InFlightRequest
@@ -14,6 +15,7 @@ __all__ = [
     "MAX_ARGUMENTS",
     "MAX_ERROR",
     "MAX_MESSAGE",
+    "NO_ENDINGS",
     "AnyEnding",
     "Ending",
     "Endings",
@@ -115,6 +117,8 @@ AnyEnding = Ending | Failure
 
 Endings = Mapping[RequestId, AnyEnding]
 """How requests ended, by their ids."""
+
+NO_ENDINGS: Final[Endings] = MappingProxyType({})
 
 
 class HistoryEvent(StrEnum):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from mcp_transport.backends.codec import each, milliseconds
-from mcp_transport.backends.contracts import NO_ENDINGS, StreamLog
+from mcp_transport.backends.contracts import StreamLog
 from mcp_transport.backends.dynamodb.client import DynamoClient
 from mcp_transport.backends.dynamodb.event_log import EventLog, event_items
 from mcp_transport.backends.dynamodb.items import Item
@@ -38,7 +38,7 @@ from mcp_transport.backends.results import (
     StreamOver,
     UnknownStream,
 )
-from mcp_transport.domain.history import Ending, Endings, HistoryEntry, HistoryEvent
+from mcp_transport.domain.history import NO_ENDINGS, Ending, Endings, HistoryEntry, HistoryEvent
 from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import InFlightRequest, Session

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from mcp_transport.backends.codec import milliseconds, strict
-from mcp_transport.backends.contracts import NO_ENDINGS, StreamLog
+from mcp_transport.backends.contracts import StreamLog
 from mcp_transport.backends.membership import RunningStreams
 from mcp_transport.backends.records import StreamRecord
 from mcp_transport.backends.redis import codec
@@ -25,7 +25,7 @@ from mcp_transport.backends.results import (
     StreamOver,
     UnknownStream,
 )
-from mcp_transport.domain.history import Endings
+from mcp_transport.domain.history import NO_ENDINGS, Endings
 from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.protocol.cursor import GET_STREAM
 
