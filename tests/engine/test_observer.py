@@ -15,7 +15,7 @@ ID = "an-id-that-a-client-sends"
 KEY = session_key(ID)
 NAMES = """
 taken_over superseded fenced abandoned rerun given_up expired lost refilled rehydrated node_lost timed_out drained
-circuit_opened circuit_closed
+circuit_opened circuit_closed rehomed rehoming_yielded home_unreachable home_remote
 """
 
 
@@ -42,8 +42,15 @@ def test_names_are_the_ones_that_are_promised_and_counted_from_the_beginning() -
 
 def test_what_costs_a_client_something_is_a_warning() -> None:
     warnings = {event for event, (level, _) in _LOG_LINES.items() if level == logging.WARNING}
-    assert warnings == {"fenced", "abandoned", "rerun", "expired", "lost", "node_lost", "timed_out", "circuit_opened"}
-    assert {level for level, _ in _LOG_LINES.values()} == {logging.INFO, logging.WARNING, logging.ERROR}
+    ends = {"fenced", "abandoned", "rerun", "expired", "lost", "node_lost", "timed_out", "circuit_opened"}
+    assert warnings == {*ends, "rehomed", "rehoming_yielded"}
+    assert {event for event, (level, _) in _LOG_LINES.items() if level == logging.DEBUG} == {"home_remote"}
+    assert {level for level, _ in _LOG_LINES.values()} == {
+        logging.DEBUG,
+        logging.INFO,
+        logging.WARNING,
+        logging.ERROR,
+    }
 
 
 def test_neither_the_key_nor_the_id_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -36,10 +36,10 @@ REGIONS = ("eu-west-1", "us-east-1", "ap-south-1")
 # -- whether a region is lost
 
 
-def fail(health: RegionHealth, *times: float, leases: Any = "same") -> None:
+def fail(health: RegionHealth, *times: float, leases: Any = 7) -> None:
     for now in times:
         health.failed(now)
-        health.observe_leases(leases, now)
+        health.observe_leases(frozenset(leases if isinstance(leases, set) else {leases}), now)
 
 
 def test_a_region_is_lost_once_nothing_has_answered_and_no_lease_changed_for_long_enough() -> None:
@@ -59,6 +59,14 @@ def test_a_region_whose_nodes_renew_their_leases_is_not_lost() -> None:
         assert not health.is_lost
     fail(health, *range(300, 311), leases=14)
     assert health.is_lost, "30 s after the last renewal"
+
+
+def test_the_lease_of_a_dead_node_that_is_deleted_is_no_renewal() -> None:
+    health = RegionHealth(LOST)
+    fail(health, 0, leases={"one", "other"})
+    fail(health, 29, leases={"one"})
+    fail(health, 30, leases=set())
+    assert health.is_lost
 
 
 @pytest.mark.parametrize("times", [(0, 40), (0, 125, 250, 375), (0,)])

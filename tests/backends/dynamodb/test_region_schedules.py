@@ -99,32 +99,43 @@ def test_a_region_is_lost_and_comes_back(seed: int) -> None:
     run_virtually(live())
 
 
+def disturb(site: Site, customers: Sequence[Customer]) -> None:
+    """Have something happen to a region."""
+    random, world = site.world.random, site.world
+    one, other = random.sample(list(world.regions), 2)
+    match random.randrange(7):
+        case 0:
+            world.partition(one, other)
+        case 1:
+            world.cuts.add((one, other))
+        case 2:
+            world.cuts |= {(one, other), (other, one)}
+            world.partition(one, other)
+            world.partition(other, one)
+        case 3:
+            random.choice(site.of(one)).kill()
+        case 4:  # its clients are served elsewhere
+            for customer in customers:
+                random.shuffle(customer.nearest)
+        case 5:  # its processes live
+            world.lose(one)
+        case 6:
+            site.lose(one)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_whatever_is_cut_off_heals(seed: int) -> None:
     async def live() -> None:
         site, customers = await stage(seed, 2 + seed % 2)
-        random, names = site.world.random, list(site.world.regions)
+        random = site.world.random
         running = [asyncio.ensure_future(customer.run()) for customer in customers]
         for _ in range(4):
             await asyncio.sleep(random.uniform(0, 8))
-            one, other = random.sample(names, 2)
-            match random.randrange(5):
-                case 0:
-                    site.world.partition(one, other)
-                case 1:
-                    site.world.cuts.add((one, other))
-                case 2:
-                    site.world.cuts |= {(one, other), (other, one)}
-                    site.world.partition(one, other)
-                    site.world.partition(other, one)
-                case 3:
-                    random.choice(site.of(one)).kill()
-                case 4:  # its clients are served elsewhere
-                    for customer in customers:
-                        random.shuffle(customer.nearest)
+            disturb(site, customers)
             await asyncio.sleep(random.uniform(0, 3 * LOST))
             if random.random() < 0.5:
-                site.world.heal()
+                for region in site.world.regions:
+                    await site.bring_back(region)
         await settle(site, customers)
         await asyncio.gather(*running)
         check(site, customers)

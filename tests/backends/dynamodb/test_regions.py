@@ -167,6 +167,34 @@ async def test_another_region_serves_a_session_at_its_home(world: World) -> None
 
 
 @virtually
+async def test_a_reply_reaches_its_call_before_the_region_of_the_session_is_joined(world: World) -> None:
+    europe, america = await process(world, EUROPE, "e"), await process(world, AMERICA, "a")
+    reply = ReplyArrived("1", {}, None)
+    assert await america.backend.bus.send("e", reply)
+    await asyncio.sleep(2)
+    assert europe.received == [reply]
+    world.lose(EUROPE)
+    with pytest.raises(StoreUnreachable):
+        await america.backend.bus.send("e", reply)
+
+
+@virtually
+async def test_a_node_that_leaves_and_returns_joins_anew(world: World) -> None:
+    """As that of a function does for each of its calls."""
+    europe, america = await process(world, EUROPE, "e"), await process(world, AMERICA, "a")
+    await europe.backend.sessions.open(opened(EUROPE))
+    locate(america, EUROPE)
+    for _ in range(2):
+        assert await america.backend.sessions.enter(KEY, ANN, "a")
+        assert {record.name for record in await europe.backend.bus.nodes()} == {"e", "a"}
+        await america.backend.bus.stop("a")
+        assert {record.name for record in await europe.backend.bus.nodes()} == {"e"}
+        assert await america.backend.sessions.get(KEY), "without a node nothing is joined"
+        assert {record.name for record in await europe.backend.bus.nodes()} == {"e"}
+        await america.backend.bus.start("a", america.received.append)
+
+
+@virtually
 async def test_a_region_that_returns_gives_way(world: World) -> None:
     europe, america = await process(world, EUROPE, "e"), await process(world, AMERICA, "a")
     await full(europe)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.backends.dynamodb.backend import backend_of
@@ -62,8 +62,9 @@ def regions_backend(
     rehoming = Rehoming(policy.region, tables, client, policy)
     memberships = Memberships(own.backend.bus, others.values())
 
-    async def leases(region: str) -> object:
-        return await read_leases(client.in_namespace(region), policy.lease, consistent=False)
+    async def leases(region: str) -> Set[object]:
+        current = await read_leases(client.in_namespace(region), policy.lease, consistent=False)
+        return frozenset(current.items())
 
     router = Router(own, others, Homes(policy.lease), rehoming, memberships, leases)
     indexes = {region: DynamoSessionIndex(client.in_namespace(region), policy) for region in tables}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any, Final
 
 from mcp_transport.backends.dynamodb.client import AnswerObserver
@@ -35,7 +35,7 @@ class RegionHealth:
         self._lost_seconds = lost_seconds
         self._failing_since = self._last_failure = self._next_probe = 0.0
         self._failures = 0
-        self._leases: object = None
+        self._leases: Set[Any] = frozenset()
         self._leases_since: float | None = None
         self._observed = 0.0
         self._probing = False
@@ -73,11 +73,11 @@ class RegionHealth:
         """Record the end of a probe, after its outcome."""
         self._probing = False
 
-    def observe_leases(self, leases: Any, now: float) -> None:
-        """Record the leases of the region's nodes, as the local replica has them."""
-        if self._leases_since is None or leases != self._leases:
-            self._leases, self._leases_since = leases, now
-        self._observed = now
+    def observe_leases(self, leases: Set[Any], now: float) -> None:
+        """Record the leases of the region's nodes, as the local replica has them; those of dead nodes only vanish."""
+        if self._leases_since is None or not leases <= self._leases:
+            self._leases_since = now
+        self._leases, self._observed = leases, now
 
     @property
     def is_lost(self) -> bool:

@@ -103,11 +103,6 @@ class Homes:
         self._put(key, remembered)
         return remembered.home
 
-    def distrust(self, key: str) -> None:
-        """Have the home of a session verified before it is used again."""
-        if (remembered := self._of.get(key)) is not None:
-            remembered.verified = float("-inf")
-
     def _put(self, key: str, remembered: _Remembered) -> None:
         while len(self._of) >= _MAX_REMEMBERED:
             self._of.pop(next(iter(self._of)), None)

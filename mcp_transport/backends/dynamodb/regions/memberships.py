@@ -92,10 +92,6 @@ class Memberships:
         member = self._members.get(node)
         return [self._others[name] for name in member.joined] if member is not None else []
 
-    def joined_regions(self) -> list[Region]:
-        """Return the other regions that nodes of this process are members of."""
-        return [self._others[name] for name in {name for each in self._members.values() for name in each.joined}]
-
     async def deliver(self, message: NodeMessage) -> None:
         """Deliver a message to a node of the running loop, if there is one. Raises: BackendError."""
         loop = asyncio.get_running_loop()

@@ -80,8 +80,20 @@ class RoutedNodeBus(NodeBus):
         if await self._bus.send(node, message):
             return True
         # A reply does not say to which session it belongs.
-        regions = self._memberships.joined_regions() if isinstance(message, ReplyArrived) else ()
-        return any([await region.backend.bus.send(node, message) for region in regions])
+        return isinstance(message, ReplyArrived) and await self._send_elsewhere(node, message)
+
+    async def _send_elsewhere(self, node: str, message: NodeMessage) -> bool:
+        """Send a message to a node of another region; return False if none has it. Raises: BackendError."""
+        failure: BackendError | None = None
+        for region in sorted(self._router.others.values(), key=Region.was_used_recently, reverse=True):
+            try:
+                if await region.backend.bus.send(node, message):
+                    return True
+            except BackendError as error:
+                failure = error
+        if failure is not None:
+            raise failure
+        return False
 
     async def broadcast(self, message: Broadcast) -> None:
         others = [self._broadcast_to(region, message) for region in self._router.others.values()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from functools import partial
 from typing import Final, TypeVar
 
@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 # How often an operation follows a session that gets another home meanwhile.
 _MAX_MOVES: Final = 4
 
-ReadLeases = Callable[[str], Awaitable[object]]
+ReadLeases = Callable[[str], Awaitable[Set[object]]]
 """Returns the leases of a region's nodes, as the local replica has them."""
 
 
