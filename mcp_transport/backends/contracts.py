@@ -42,8 +42,7 @@ __all__ = [
 
 Deliver = Callable[[NodeMessage], None]
 
-# Seconds that an early cancellation waits for its request. Clients send the two within moments, and only a load
-# balancer that sends them to two nodes can reorder them. A later request with this id is a new one.
+# Seconds that an early cancellation waits for its request: they overtake each other on the way to two nodes.
 CANCEL_KEEP_SECONDS: Final = 2.0
 
 # The most cancellations that wait in a session, and the most broadcasts for sessions without a holder.
@@ -280,7 +279,6 @@ class NodeBus(Contract, ABC):
 
     async def announce_drain(self, node: str) -> None:
         """Announce to other nodes that `node` is about to stop."""
-        return None
 
     async def nodes(self) -> tuple[NodeRecord, ...]:
         """Return the live nodes that other processes can reach."""
