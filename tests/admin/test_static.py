@@ -22,7 +22,7 @@ def test_scripts_make_no_markup_of_what_comes(script: Path) -> None:
 
 
 def test_there_are_scripts() -> None:
-    assert [script.name for script in OURS] == ["dashboard.js", "live.js"]
+    assert [script.name for script in OURS] == ["dashboard.js", "live.js", "session.js"]
 
 
 def test_vendored_library_has_its_licence_and_version() -> None:
