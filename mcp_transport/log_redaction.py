@@ -26,6 +26,7 @@ _LOGGERS: Final = (
     "mcp_transport.backends.membership",
     "mcp_transport.call_context",
     "mcp_transport.client.http",
+    "mcp_transport.client.regions",
     "mcp_transport.connections",
     "mcp_transport.consumers",
     "mcp_transport.engine.authorization",
