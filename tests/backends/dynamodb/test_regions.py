@@ -16,7 +16,7 @@ from mcp_transport.backends.base import Backend
 from mcp_transport.backends.dynamodb.regions.homes import Home
 from mcp_transport.backends.dynamodb.regions.parts import RoutedSessionStore
 from mcp_transport.backends.dynamodb.regions.router import Router
-from mcp_transport.backends.results import Event
+from mcp_transport.backends.results import Entered, Event
 from mcp_transport.domain.node_messages import Broadcast, NodeMessage, Orphaned, Rehomed, ReplyArrived
 from mcp_transport.domain.session import Session
 from mcp_transport.exceptions import BackendError, StoreUnreachable, Unreadable
@@ -332,6 +332,30 @@ def test_of_several_processes_one_moves_a_session(seed: int) -> None:
         assert max(moved) == 1 and sum(moved) >= 1
         [home] = set(open_records(world, KEY)) - {EUROPE}  # which is still lost
         assert {(await other.router.verify(KEY, consistent=True)).region for other in others} == {home}
+
+    run_virtually(live())
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_whoever_joins_another_region_leaves_it_whatever_is_cancelled(seed: int) -> None:
+    """Requests are cancelled while they join, and the node stops while it joins."""
+
+    async def live() -> None:
+        world, random = World(seed, EUROPE, AMERICA), Random(seed)  # noqa: S311
+        europe, america = await process(world, EUROPE, "e"), await process(world, AMERICA, "a")
+        await europe.backend.sessions.open(opened(EUROPE))
+        locate(america, EUROPE)
+        requests = [asyncio.ensure_future(america.backend.sessions.enter(KEY, ANN, "a")) for _ in range(5)]
+        for task in random.sample(requests, random.randrange(5)):
+            await asyncio.sleep(random.uniform(0, 0.1))
+            task.cancel()
+        await asyncio.sleep(random.uniform(0, 0.3))
+        await america.backend.bus.stop("a")
+        outcomes = await asyncio.gather(*requests, return_exceptions=True)
+        assert all(isinstance(each, Entered | asyncio.CancelledError) for each in outcomes), outcomes
+        bus: Any = america.router.others[EUROPE].backend.bus
+        assert not bus._members
+        assert {record.name for record in await europe.backend.bus.nodes()} == {"e"}
 
     run_virtually(live())
 

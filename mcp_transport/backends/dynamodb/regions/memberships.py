@@ -66,7 +66,7 @@ class Memberships:
 
     async def _join(self, node: str, member: _Member, region: Region) -> None:
         async with member.joining:
-            if region.name in member.joined or node not in self._members:
+            if region.name in member.joined or self._members.get(node) is not member:
                 return
             # Without an answer to this, nothing has begun that would have to be undone.
             await region.backend.sessions.ping()
@@ -74,7 +74,10 @@ class Memberships:
             bus = region.backend.bus
             bus.expect_messages(node, lambda: expects() and region.was_used_recently())
             await bus.start(node, _without_broadcasts(member.deliver), member.measure)
-            member.joined.add(region.name)
+            if self._members.get(node) is member:
+                member.joined.add(region.name)
+            else:  # it has left its own region meanwhile
+                await bus.stop(node)
 
     async def _leave(self, node: str, region: Region) -> None:
         with suppress(TimeoutError, BackendError):
