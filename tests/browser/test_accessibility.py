@@ -1,4 +1,4 @@
-"""The list, the dashboard and the questions in both color schemes: axe-core finds nothing serious; large targets."""
+"""The list, a session, the dashboard and the questions in both color schemes: axe-core finds nothing serious."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AXE = Path(PACKAGE.origin).parent / "axe.min.js"
 
 pytestmark = [pytest.mark.servers, pytest.mark.asyncio(loop_scope="session")]
 
-PAGES = ("", "?q=nobody-of-this-name", "{key}/delete/", "dashboard/?range=1h&sort=-errors")
+PAGES = ("", "?q=nobody-of-this-name", "{key}/change/", "{key}/delete/", "dashboard/?range=1h&sort=-errors")
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 SERIOUS = ("serious", "critical")
 SMALLEST = 24

@@ -71,6 +71,10 @@ async def test_from_errors_on_the_dashboard_to_the_failed_call(grace: Visitor, s
         await grace.settle()
         await expect(page.get_by_role("heading", name=agent.short_id)).to_be_visible()
         await expect(page.locator("#content-main")).to_contain_text("place_order")
+        await click(page.get_by_role("link", name="Show payloads"))
+        await grace.settle()
+        call = grace.line("tools/call place_order", "The function raised an exception: ValueError")
+        await expect(call.locator("pre")).to_contain_text("cup is sold out")
         assert clicks <= 4
 
 
@@ -188,6 +192,7 @@ async def test_without_javascript_filters_ranges_and_the_end_of_sessions_work(
         visitor(context, stage.nodes[0]) as ann,
         stage.agent(node=1, name="plain") as agent,
     ):
+        await agent.call("search_products", text="cups")
         await ann.log_in()
         await ann.page.goto(ann.url(f"{LIST}?q=plain"))
         await reload_until(ann, agent.short_id)
@@ -199,6 +204,7 @@ async def test_without_javascript_filters_ranges_and_the_end_of_sessions_work(
         await ann.page.goto(ann.url("dashboard/"))
         await ann.page.get_by_role("link", name="1 hour").click()
         await expect(ann.page.get_by_role("heading", name="The last 1 hour in numbers")).to_be_visible()
+        await reload_until(ann, "search_products")
         await ann.page.get_by_role("link", name="p95 latency").first.click()
         await expect(ann.page.locator("th[aria-sort=descending]")).to_have_count(1)
         assert "range=1h" in ann.page.url

@@ -51,7 +51,13 @@ STATIC_URL = "static/"
 USE_TZ, TIME_ZONE = True, "UTC"
 
 # A short lease, because a session is found by an index that is written with the lease.
-MCP_TRANSPORT = {"NAME": "browser", "LEASE_SECONDS": 3.0, "DRAIN_SECONDS": 1.0}
+MCP_TRANSPORT = {
+    "NAME": "browser",
+    "LEASE_SECONDS": 3.0,
+    "DRAIN_SECONDS": 1.0,
+    "FAILURE_PAYLOADS": True,
+    "LOG_EXCEPTION_TEXTS": True,
+}
 
 LOGGING = {
     "version": 1,
