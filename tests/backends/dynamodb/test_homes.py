@@ -234,7 +234,7 @@ def test_garbage_beside_the_record_is_left_behind() -> None:
         {"pk": "p", "sk": "event#s0#2", "n": UNREADABLE},
         {"pk": "p", "sk": "state#x", "name": "x", "value": [UNREADABLE]},
     ]
-    _, states, copy = copied([*stored(record_with(), s0=state("there", "", 1)), good, *garbage])
+    _, states, copy = copied([*stored(record_with("there"), s0=state("there", "", 1)), good, *garbage])
     assert set(states) == {"s0", "g"}
     assert copy.others == [good]
 
