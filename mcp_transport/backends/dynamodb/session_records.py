@@ -33,11 +33,11 @@ from mcp_transport.domain.policy import Policy
 from mcp_transport.exceptions import BackendError
 from mcp_transport.supervision import log_failure
 
-__all__ = ["SessionRecords"]
+__all__ = ["HISTORY_PREFIX", "SessionRecords", "decode_entry"]
 
 _R = TypeVar("_R")
 
-_HISTORY: Final = "history#"
+HISTORY_PREFIX: Final = "history#"
 
 
 class SessionRecords:
@@ -94,7 +94,7 @@ class SessionRecords:
         limit, pk = self._policy.session_history, session_pk(key)
         expires = expiry(self._client.now() + self._policy.session_max_age)
         items = [
-            {"pk": pk, "sk": f"{_HISTORY}{number % limit:04d}", "n": number, **_encode(entry), **expires}
+            {"pk": pk, "sk": f"{HISTORY_PREFIX}{number % limit:04d}", "n": number, **_encode(entry), **expires}
             for number, entry in numbered[-limit:]
             if limit
         ]
@@ -108,9 +108,9 @@ class SessionRecords:
         record = await self.read(key)
         if record is None:
             return ()
-        items = await self._client.query(session_pk(key), _HISTORY, f"{_HISTORY}~")
+        items = await self._client.query(session_pk(key), HISTORY_PREFIX, f"{HISTORY_PREFIX}~")
         oldest = record.entries - self._policy.session_history
-        numbered = each("an entry of a session's history", items, _decode)
+        numbered = each("an entry of a session's history", items, decode_entry)
         newest_first = sorted((item for item in numbered if item[0] > oldest), key=lambda item: -item[0])
         return tuple(entry for _, entry in newest_first)
 
@@ -124,7 +124,8 @@ def _encode(entry: HistoryEntry) -> Item:
     return {"d": dumps([entry.what, times, entry.node, entry.stream, operation, request_id, entry.ending]), **failure}
 
 
-def _decode(item: Item) -> tuple[int, HistoryEntry]:
+def decode_entry(item: Item) -> tuple[int, HistoryEntry]:
+    """Return an entry of a history with its number. Raises: any exception for an unreadable one."""
     what, (when, duration), node, stream, operation, request_id, ending = orjson.loads(item["d"])
     members: dict[str, Any] = {"node": str(node), "stream": str(stream), "operation": str(operation)}
     entry = HistoryEntry(

@@ -24,8 +24,10 @@ from mcp_transport.backends.dynamodb.regions.homes import (
     newest,
 )
 from mcp_transport.backends.dynamodb.session_record import SessionRecord, record_address, record_kind
+from mcp_transport.backends.dynamodb.session_records import _encode
 from mcp_transport.backends.dynamodb.stream_state import StreamState, stream_address, stream_kind
 from mcp_transport.backends.results import Event
+from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent
 from mcp_transport.exceptions import Unreadable
 from mcp_transport.protocol.cursor import Cursor
 from tests.support.backends import KEY, STREAM, in_flight, session
@@ -191,6 +193,27 @@ def test_a_stream_that_has_ended_is_copied_as_it_is() -> None:
     assert "over" not in states
 
 
+def test_the_stream_of_a_request_that_was_not_replicated_is_unknown() -> None:
+    """Its client gets 400 and sends the call again: nobody could tell it which request has no answer."""
+    left = HistoryEntry(when=1.0, what=HistoryEvent.ENDED, node="n", stream="left", request_id=1, ending=Ending.OK)
+    history = {"pk": "p", "sk": "history#0001", "n": 1, "d": _encode(left)}
+    items = stored(
+        record_with(), unknown=state("there", "", 1), left=state("there", "", 1), mine=state("here", "", 1)
+    )
+    _, states, _ = copied([*items, history])
+    assert set(states) == {"left", "mine", "g"}
+
+
+def test_a_silent_end_by_another_writer_is_no_message() -> None:
+    over = state("there", "", 1, 2)
+    over.begin_next_span()
+    over.add([Event(over.last + 1, b"", terminal=True)], 1000, 10**6)
+    assert [over.has_message_after(number) for number in (1, 2, 3)] == [True, False, False]
+    over = state("there", "", 1, 2)
+    over.add([Event(3, b"", terminal=True)], 1000, 10**6)
+    assert [over.has_message_after(number) for number in (1, 2)] == [True, False]
+
+
 def test_a_session_that_moves_again_keeps_the_names_of_lost_nodes() -> None:
     record, _, _ = copied(stored(record_with("ap-south-1/there")))
     assert [request.node for request in record.in_flight.values()] == ["ap-south-1/there"]
@@ -211,7 +234,7 @@ def test_garbage_beside_the_record_is_left_behind() -> None:
         {"pk": "p", "sk": "event#s0#2", "n": UNREADABLE},
         {"pk": "p", "sk": "state#x", "name": "x", "value": [UNREADABLE]},
     ]
-    _, states, copy = copied([*stored(record_with(), s0=state("there", "", 1)), good, *garbage])
+    _, states, copy = copied([*stored(record_with("there"), s0=state("there", "", 1)), good, *garbage])
     assert set(states) == {"s0", "g"}
     assert copy.others == [good]
 

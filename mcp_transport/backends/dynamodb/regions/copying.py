@@ -9,6 +9,7 @@ from typing import Any, Final
 from mcp_transport.backends.codec import each
 from mcp_transport.backends.dynamodb.items import UNREADABLE, VERSION, Item
 from mcp_transport.backends.dynamodb.session_record import SessionRecord, record_address, record_kind
+from mcp_transport.backends.dynamodb.session_records import HISTORY_PREFIX, decode_entry
 from mcp_transport.backends.dynamodb.stream_state import STREAM_PREFIX, StreamState, stream_address, stream_kind
 from mcp_transport.backends.membership import Stream
 from mcp_transport.protocol.cursor import GET_STREAM
@@ -57,6 +58,7 @@ def copy_of(items: Sequence[Item], move: Move) -> Copy | None:
     if record.is_closed:
         return Copy({**kind.encode(record), **address, VERSION: _FIRST_VERSION})
     states, others = _states_and_others(by_name, move)
+    _drop_unknown(record, states, others, move)
     orphans = _move_calls(record, states, move)
     record.session = replace(record.session, region=move.target)
     copy = Copy({**kind.encode(record), **address, VERSION: _FIRST_VERSION}, others=others, orphans=orphans)
@@ -82,6 +84,17 @@ def _states_and_others(by_name: dict[str, Item], move: Move) -> tuple[dict[str, 
     states = {name.removeprefix(STREAM_PREFIX): state for name, state in decoded if state.is_stored(move.now)}
     others = [item for name, item in by_name.items() if name not in streams and _is_readable(item)]
     return states, others
+
+
+def _drop_unknown(record: SessionRecord, states: dict[str, StreamState], others: Sequence[Item], move: Move) -> None:
+    """Drop the streams of calls whose requests were not replicated: nobody could answer them."""
+    history = [item for item in others if item["sk"].startswith(HISTORY_PREFIX)]
+    entries = each("an entry of a session's history", history, decode_entry)
+    answerable = {entry.stream for _, entry in entries if entry.request_id is not None}
+    answerable |= {request.stream for request in record.in_flight.values()} | {GET_STREAM}
+    for name, state in list(states.items()):
+        if state.stored_until is None and state.writer not in move.nodes and name not in answerable:
+            del states[name]
 
 
 def _is_readable(value: Any) -> bool:
