@@ -207,10 +207,10 @@ def test_the_stream_of_a_request_that_was_not_replicated_is_unknown() -> None:
 def test_a_silent_end_by_another_writer_is_no_message() -> None:
     over = state("there", "", 1, 2)
     over.begin_next_span()
-    over.add([Event(over.last + 1, b"", terminal=True)], 1000, 10**6)
+    over.add([Event(over.last + 1, b"", terminal=True)], 1000, 10**6, MOVE.now)
     assert [over.has_message_after(number) for number in (1, 2, 3)] == [True, False, False]
     over = state("there", "", 1, 2)
-    over.add([Event(3, b"", terminal=True)], 1000, 10**6)
+    over.add([Event(3, b"", terminal=True)], 1000, 10**6, MOVE.now)
     assert [over.has_message_after(number) for number in (1, 2)] == [True, False]
 
 
