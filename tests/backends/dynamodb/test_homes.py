@@ -196,7 +196,7 @@ def test_a_stream_that_has_ended_is_copied_as_it_is() -> None:
 def test_the_stream_of_a_request_that_was_not_replicated_is_unknown() -> None:
     """Its client gets 400 and sends the call again: nobody could tell it which request has no answer."""
     left = HistoryEntry(when=1.0, what=HistoryEvent.ENDED, node="n", stream="left", request_id=1, ending=Ending.OK)
-    history = {"pk": "p", "sk": "history#0001", "n": 1, "d": _encode(left)}
+    history = {"pk": "p", "sk": "history#0001", "n": 1, **_encode(left)}
     items = stored(
         record_with(), unknown=state("there", "", 1), left=state("there", "", 1), mine=state("here", "", 1)
     )
