@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from mcp_transport.admin.dashboard_options import SORTS, DashboardOptions
 from mcp_transport.admin.grids import Cell, Column, Grid, cells, columns_of, detail_grid
@@ -154,7 +155,7 @@ class Dashboard:
         calls = dict(self.traffic.versions)
         columns = [Column("value", _("Revision"))]
         if self.overview is not None:
-            columns.append(Column("sessions", _("Sessions"), is_number=True))
+            columns.append(Column("sessions", pgettext("of clients", "Sessions"), is_number=True))
         columns += [
             Column("calls", _("Calls"), is_number=True),
             Column("rate", _("Calls per second"), is_number=True),
@@ -189,7 +190,7 @@ class Dashboard:
         fields = pick(NODE, "calls", "waiting", "threads", "lost_threads", "age")
         columns = [Column("name", _("Node")), Column("state", _("State"))]
         columns += [Column("drain", _("Action"))] if self.options.may_drain else []
-        columns += [Column("sessions", _("Sessions"), is_number=True)] if sessions is not None else []
+        columns += [Column("sessions", pgettext("of clients", "Sessions"), is_number=True)] if sessions is not None else []
         columns += columns_of(fields)
         rows = []
         drains = self.options.may_drain

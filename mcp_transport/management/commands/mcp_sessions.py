@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from asgiref.sync import async_to_sync
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser, no_translations
 
 from mcp_transport import bootstrap
 from mcp_transport.domain.session import short_id
@@ -36,6 +36,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         add_verbs(parser)
 
+    @no_translations  # scripts read the tables, too
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
         try:
             _require_shared(verb)

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.template.defaultfilters import filesizeformat, yesno
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 __all__ = [
     "duration",
@@ -72,8 +73,12 @@ def _zone(value: datetime) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format a duration as hours, minutes and seconds."""
-    return str(timedelta(seconds=max(0, int(seconds))))
+    """Format a duration as days, hours, minutes and seconds."""
+    days, rest = divmod(max(0, int(seconds)), 86_400)
+    time = str(timedelta(seconds=rest))
+    if not days:
+        return time
+    return ngettext("%(count)d day, %(time)s", "%(count)d days, %(time)s", days) % {"count": days, "time": time}
 
 
 def number(value: float, digits: int = 0) -> str:

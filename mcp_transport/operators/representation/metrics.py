@@ -7,7 +7,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, Final, NamedTuple
 
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, pgettext_lazy
 
 from mcp_transport.backends.records import NodeRecord, Overview
 from mcp_transport.domain.circuit_breaker import BreakerRecord, BreakerState
@@ -88,7 +88,7 @@ _BYTES_OR_NULL: Final = Kind({"type": ["integer", "null"]}, formats.size, lambda
 
 def _counts(column: Label) -> tuple[Field[tuple[str, int]], ...]:
     value: Field[tuple[str, int]] = Field("value", column, kinds.TEXT, itemgetter(0))
-    return value, Field("sessions", _("Sessions"), kinds.COUNT, itemgetter(1))
+    return value, Field("sessions", pgettext_lazy("of clients", "Sessions"), kinds.COUNT, itemgetter(1))
 
 
 def _breakdown(name: str) -> Field[Overview]:
@@ -98,7 +98,7 @@ def _breakdown(name: str) -> Field[Overview]:
 
 
 OVERVIEW: Final[tuple[Field[Overview], ...]] = (
-    Field("sessions", _("Sessions"), kinds.COUNT, attrgetter("total")),
+    Field("sessions", pgettext_lazy("of clients", "Sessions"), kinds.COUNT, attrgetter("total")),
     Field("opened", _("New sessions within a minute"), kinds.COUNT),
     Field(
         "mean_duration",

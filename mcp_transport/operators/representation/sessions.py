@@ -48,10 +48,10 @@ __all__ = [
 ]
 
 STATE_LABELS: Final[dict[State, Label]] = {
-    State.BUSY: _("busy"),
-    State.OPENING: _("opening"),
-    State.ACTIVE: _("active"),
-    State.IDLE: _("idle"),
+    State.BUSY: pgettext_lazy("a session", "busy"),
+    State.OPENING: pgettext_lazy("a session", "opening"),
+    State.ACTIVE: pgettext_lazy("a session", "active"),
+    State.IDLE: pgettext_lazy("a session", "idle"),
 }
 _EVENTS: Final[dict[HistoryEvent, Label]] = {
     HistoryEvent.ENDED: pgettext_lazy("a request", "Ended"),
