@@ -31,6 +31,7 @@
 #   make bench-paired OTHER=/path            compare this checkout with another one, round by round
 #   make bench-load [SECONDS=30] [LOAD_ARGS="--short"]    overload a server, with its limits and without: twelve minutes
 #   make screenshots                         take the documentation's pictures of the admin anew
+#   make messages                            bring the translations up to date with the sources; needs GNU gettext
 #   make dist                                build what a release publishes, into dist/
 #   make requirements                        write requirements.txt anew, from pyproject.toml
 #   make clean                               remove .venv, caches and the demonstration database
@@ -230,6 +231,10 @@ screenshots: $(INSTALLED) browser
 dist: $(INSTALLED)
 	@rm -rf dist
 	@$(BIN)/python -m build --no-isolation --outdir dist
+
+.PHONY: messages
+messages: $(INSTALLED)
+	@$(BIN)/python -m tests.support.messages
 
 requirements: $(VENV)/created
 	@$(BIN)/python -m tests.support.requirements > requirements.txt

@@ -190,7 +190,9 @@ class Dashboard:
         fields = pick(NODE, "calls", "waiting", "threads", "lost_threads", "age")
         columns = [Column("name", _("Node")), Column("state", _("State"))]
         columns += [Column("drain", _("Action"))] if self.options.may_drain else []
-        columns += [Column("sessions", pgettext("of clients", "Sessions"), is_number=True)] if sessions is not None else []
+        columns += (
+            [Column("sessions", pgettext("of clients", "Sessions"), is_number=True)] if sessions is not None else []
+        )
         columns += columns_of(fields)
         rows = []
         drains = self.options.may_drain

@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
@@ -48,7 +49,7 @@ class ListPages(SessionPages):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show a page of the list of sessions."""
         self.check_may_view(request)
-        title = self.opts.verbose_name_plural
+        title = capfirst(self.opts.verbose_name_plural)
         if not service.can_list():
             return self.page(request, "change_list", title=title, can_list=False)
         list_query = ListQuery.of(request)

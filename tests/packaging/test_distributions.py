@@ -33,7 +33,9 @@ def test_the_wheel_has_each_file_of_the_package_and_nothing_else(wheel: Path) ->
         assert {name for name in archive.namelist() if ".dist-info/" not in name} == PACKAGE
 
 
-@pytest.mark.parametrize("suffix", [".py", ".typed", ".html", ".js", ".css", ".lua", ".yaml", ".service", ".cfg"])
+@pytest.mark.parametrize(
+    "suffix", [".py", ".typed", ".html", ".js", ".css", ".po", ".mo", ".lua", ".yaml", ".service", ".cfg"]
+)
 def test_the_package_has_files_of_each_kind(suffix: str) -> None:
     assert [name for name in PACKAGE if name.endswith(suffix)]
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.processes import program
+from tests.support.processes import MissingProgramError
 
 PACKAGE = Path(__file__).parents[2] / "mcp_transport"
 CATALOG = "LC_MESSAGES/django.po"
@@ -27,7 +28,9 @@ def catalogs(package: Path = PACKAGE) -> list[Path]:
 
 
 def collect(package: Path) -> None:
-    """Write the texts of the sources into the catalogs."""
+    """Write the texts of the sources into the catalogs. Raises: MissingProgramError."""
+    if not (shutil.which("xgettext") and shutil.which("msgfmt")):
+        raise MissingProgramError("GNU gettext is not installed; on Debian and Ubuntu: apt-get install gettext")
     own = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     # Without -P, modules of the package would hide those of Python.
     command = [sys.executable, "-P", "-m", "django", "makemessages", "--verbosity=0", *_OPTIONS]
@@ -38,7 +41,7 @@ def collect(package: Path) -> None:
 
 def compile_catalog(catalog: Path, into: Path) -> None:
     """Compile a catalog, and check its placeholders and its plurals."""
-    command = [program("msgfmt"), "--check-format", "--check-domain", "--output-file", into, catalog]
+    command = ["msgfmt", "--check-format", "--check-domain", "--output-file", str(into), str(catalog)]
     subprocess.run(command, check=True)  # noqa: S603
 
 
