@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -201,7 +201,7 @@ class Outbox:
                 return False
             await self._client.write_each(puts=parts)
         write = self._client.write(Put(head))
-        _, accepts = await asyncio.gather(write, _result_or_failure(self._accepts(node)))
+        _, accepts = await asyncio.gather(write, self._accepts_or_failure(node))
         if accepts is True:
             return True
         try:
@@ -220,6 +220,12 @@ class Outbox:
         if lease.is_full:
             raise BackendError(f"the inbox of node {node} is full")
         return True
+
+    async def _accepts_or_failure(self, node: str) -> bool | BackendError:
+        try:
+            return await self._accepts(node)
+        except BackendError as error:
+            return error
 
     def _items(self, node: str, content: bytes) -> list[Item]:
         """Return the items of a message: the one that is written last, and before it the parts of a long message.
@@ -241,10 +247,3 @@ class Outbox:
             for position, chunk in enumerate(chunks)
         ]
         return [{**head, "parts": len(parts)}, *parts]
-
-
-async def _result_or_failure(work: Awaitable[bool]) -> bool | BackendError:
-    try:
-        return await work
-    except BackendError as error:
-        return error

@@ -213,10 +213,9 @@ class Regions(Steered):
         self.start_nodes(region)
         self.replicator.resume(region)
 
-    def count(self, event: str) -> int:
-        """Return how often the living nodes have counted something."""
-        nodes = [node for region in self.regions for node in region.nodes if node.alive]
-        return sum(self.happenings(node)[event] for node in nodes)
+    def count(self, event: str, region: Region) -> int:
+        """Return how often the nodes of a region have counted something."""
+        return sum(self.happenings(node)[event] for node in region.nodes)
 
 
 async def pause_until(deadline: float, pause: float = 0.2) -> None:
