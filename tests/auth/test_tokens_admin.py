@@ -129,9 +129,13 @@ def test_list_shows_states_in_few_queries(
 
 
 def test_list_can_be_searched_and_filtered(admin_client: Client, ann: User, token: PersonalToken) -> None:
-    PersonalToken.objects.issue(ann)
-    searches = {"q=ann": 2, "q=laptop": 1, "q=bob": 0, f"q={token.hint}": 1}
-    for query, number in {**searches, "revoked__isempty=1": 2, "revoked__isempty=0": 0}.items():
+    for state in ("valid", "valid", "revoked"):
+        other, _ = PersonalToken.objects.issue(ann)
+        if state == "revoked":
+            other.revoke()
+    searches = {"q=ann": 4, "q=laptop": 1, "q=bob": 0, f"q={token.hint}": 1}
+    states = {"state=valid": 2, "state=revoked": 1, "state=expired": 1, "state=other": 4}
+    for query, number in {**searches, **states}.items():
         assert page(admin_client.get(f"{LIST}?{query}")).count('class="field-state"') == number, query
 
 
@@ -148,6 +152,23 @@ def test_action_revokes_and_says_so_in_the_history(admin_client: Client, ann: Us
     # Once more, with another one: the first time stays.
     action["_selected_action"] = [str(token.pk), str(other.pk)]
     assert "1 token was revoked." in page(admin_client.post(LIST, action, follow=True))
+    token.refresh_from_db()
+    assert token.revoked == first
+
+
+def test_button_on_its_page_revokes_a_token_once(
+    admin_client: Client, admin_user: User, token: PersonalToken
+) -> None:
+    url = f"{LIST}{token.pk}/change/"
+    assert "_revoke" in fields(admin_client.get(url))
+    sent = {"name": "laptop", "_revoke": "Revoke"}
+    assert "1 token was revoked." in page(admin_client.post(url, sent, follow=True))
+    token.refresh_from_db()
+    first = token.revoked
+    assert first is not None
+    assert "Changed revoked" in LogEntry.objects.get().get_change_message()
+    assert "_revoke" not in fields(admin_client.get(url))
+    admin_client.post(url, sent)  # from a page that was open before
     token.refresh_from_db()
     assert token.revoked == first
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Final
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.widgets import AdminTextInputWidget
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.db import models
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from mcp_transport.contrib.tokens.models import PersonalToken
+from mcp_transport.contrib.tokens.models import PersonalToken, State
 
 __all__ = ["PersonalTokenAdmin", "PersonalTokenForm"]
+
+_REVOKE: Final = "_revoke"
+"""The name of the button on a token's page."""
 
 
 class PersonalTokenForm(forms.ModelForm):
@@ -38,6 +44,27 @@ def _may_issue(issuer: Any, user: Any) -> bool:
     return not user.is_superuser and bool(issuer.has_perm("mcp_tokens.issue_for_others"))
 
 
+class StateFilter(admin.SimpleListFilter):
+    """Filters tokens by whether they are accepted now."""
+
+    title = _("state")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return list(State.choices)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[PersonalToken]) -> QuerySet[PersonalToken]:
+        expired = Q(expires__lte=timezone.now())
+        match self.value():
+            case State.REVOKED:
+                return queryset.filter(revoked__isnull=False)
+            case State.EXPIRED:
+                return queryset.filter(expired, revoked=None)
+            case State.VALID:
+                return queryset.filter(~expired | Q(expires=None), revoked=None)
+        return queryset
+
+
 @admin.register(PersonalToken)
 class PersonalTokenAdmin(admin.ModelAdmin):
     """Issues, shows and revokes tokens.
@@ -48,10 +75,12 @@ class PersonalTokenAdmin(admin.ModelAdmin):
 
     list_display = ("hint", "name", "user", "scopes", "created", "expires", "last_used", "state")
     list_display_links = ("hint", "name")
-    list_filter = (("revoked", admin.EmptyFieldListFilter), "created", "expires", "last_used")
+    list_filter = (StateFilter, "created", "expires", "last_used")
     list_select_related = ("user",)
     raw_id_fields = ("user",)
     form = PersonalTokenForm
+    formfield_overrides: ClassVar[Any] = {models.TextField: {"widget": AdminTextInputWidget}}  # of scopes
+    change_form_template = "admin/mcp_tokens/personaltoken/change_form.html"
     actions = ("revoke",)
 
     _add_fields = ("user", "name", "scopes", "expires")
@@ -69,8 +98,11 @@ class PersonalTokenAdmin(admin.ModelAdmin):
         for token in tokens:
             token.revoke()
             self.log_change(request, token, [{"changed": {"fields": ["revoked"]}}])
-        message = ngettext("%(count)d token was revoked.", "%(count)d tokens were revoked.", len(tokens))
-        self.message_user(request, message % {"count": len(tokens)})
+        self._report_revoked(request, len(tokens))
+
+    def _report_revoked(self, request: HttpRequest, count: int) -> None:
+        message = ngettext("%(count)d token was revoked.", "%(count)d tokens were revoked.", count)
+        self.message_user(request, message % {"count": count})
 
     def get_form(
         self, request: HttpRequest, obj: PersonalToken | None = None, change: bool = False, **kwargs: Any
@@ -101,6 +133,20 @@ class PersonalTokenAdmin(admin.ModelAdmin):
         if not change:
             obj.new_secret = obj.generate_secret()
         super().save_model(request, obj, form, change)
+        if change and _REVOKE in request.POST:
+            obj.revoke()
+
+    def construct_change_message(
+        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
+    ) -> list[dict[str, Any]]:
+        message = super().construct_change_message(request, form, formsets, add)
+        return [*message, {"changed": {"fields": ["revoked"]}}] if not add and _REVOKE in request.POST else message
+
+    def response_change(self, request: HttpRequest, obj: PersonalToken) -> HttpResponse:
+        if _REVOKE not in request.POST:
+            return super().response_change(request, obj)
+        self._report_revoked(request, 1)
+        return HttpResponseRedirect(request.get_full_path())
 
     def response_add(
         self, request: HttpRequest, obj: PersonalToken, post_url_continue: str | None = None
