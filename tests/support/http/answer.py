@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds after which a wait counts as failed."""
 FOREVER = 10 * PATIENCE
 
