@@ -21,6 +21,7 @@ from mcp_transport.backends.dynamodb.regions.homes import (
     Home,
     Homes,
     first_number,
+    gives,
     newest,
 )
 from mcp_transport.backends.dynamodb.session_record import SessionRecord, record_address, record_kind
@@ -164,6 +165,15 @@ def state(writer: str = "", holder: str = "", *numbers: int) -> StreamState:
     state = StreamState(MOVE.now + 1000, writer, holder)
     state.add([Event(number, b"x") for number in numbers], 1000, 10**6, MOVE.now)
     return state
+
+
+def test_numbers_of_a_home_are_those_that_it_gives() -> None:
+    regions = ("eu-west-1", "us-east-1")
+    for home in (Home(0, "us-east-1"), Home(1, "eu-west-1"), Home(1, "us-east-1"), Home(7, "us-east-1")):
+        own = first_number(home, regions) + 3 if home.epoch else 3
+        others = [first_number(Home(home.epoch + 1, region), regions) + 3 for region in regions]
+        assert [gives(home, regions, number) for number in (own, *others)] == [True, False, False]
+    assert not gives(Home(1, "eu-west-1"), regions, first_number(Home(1, "us-east-1"), regions))
 
 
 def test_lost_nodes_get_names_that_no_lease_has_and_numbers_go_on_above_theirs() -> None:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from mcp_transport.protocol.cursor import WRITER_SPAN
 
-__all__ = ["MAX_EPOCH", "MAX_REGIONS", "Claim", "Home", "Homes", "first_number", "newest"]
+__all__ = ["MAX_EPOCH", "MAX_REGIONS", "Claim", "Home", "Homes", "first_number", "gives", "newest"]
 
 MAX_REGIONS: Final = 16
 """The most regions of a table: each has numbers of its own in each epoch."""
@@ -53,6 +53,12 @@ def first_number(home: Home, regions: Iterable[str]) -> int:
     because they cannot see each other, name no event alike.
     """
     return (home.epoch * MAX_REGIONS + sorted(regions).index(home.region)) * _SPANS * WRITER_SPAN
+
+
+def gives(home: Home, regions: Iterable[str], number: int) -> bool:
+    """Return whether a number is one of those that a home gives to events, and not another one."""
+    epoch, place = divmod(number // (_SPANS * WRITER_SPAN), MAX_REGIONS)
+    return epoch == home.epoch and (epoch == 0 or place == sorted(regions).index(home.region))
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.backends.contracts import Report, SessionStore, StreamLog
+from mcp_transport.backends.dynamodb.regions.homes import gives
 from mcp_transport.backends.dynamodb.regions.router import Router
 from mcp_transport.backends.results import Attached, UnknownStream
 from mcp_transport.domain.session import Session
@@ -99,9 +100,11 @@ class RoutedStreamLog(StreamLog):
         try:
             return await self._attach(key, principal, stream, after, node)
         except UnknownStream:
-            if stream != GET_STREAM or after is None:
+            home = self.router.homes.last(key)
+            regions = (self.router.own.name, *self.router.others)
+            if stream != GET_STREAM or after is None or home is None or gives(home, regions, after):
                 raise
-            # The number is one of another home, which this region does not see: go on after the last delivered event.
+            # Another home gave it, which this region does not see yet: go on after the last delivered event.
             return await self._attach(key, principal, stream, None, node)
 
     append = _at_home(StreamLog.append, confirms=True)
