@@ -76,6 +76,7 @@ async def test_a_tools_value_over_the_limit_is_refused_and_says_so(backend: Back
     assert (await backend.sessions.read_state(KEY))["name"] == b"x" * MAX_STATE_BYTES
 
 
+@pytest.mark.blocks_loop("a record of 350 KB is encoded again and again")
 async def test_more_requests_in_flight_than_an_item_holds_are_refused_and_the_session_goes_on(
     backend: Backend,
 ) -> None:
