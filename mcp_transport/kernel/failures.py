@@ -17,7 +17,7 @@ from mcp_transport.kernel.errors import Refused, TooLarge
 from mcp_transport.protocol.errors import INVALID_PARAMS, METHOD_NOT_FOUND, RESOURCE_NOT_FOUND
 from mcp_transport.protocol.jsonrpc import Outcome
 
-__all__ = ["ExceptionText", "RaisedError", "UnknownTarget", "no_text", "note_failure", "raised_error", "raised_in"]
+__all__ = ["ExceptionText", "NotFound", "RaisedError", "no_text", "note_failure", "raised_error", "raised_in"]
 
 ExceptionText = Callable[[BaseException], str]
 """Returns the text of an exception, as far as it may be shown."""
@@ -37,7 +37,7 @@ class RaisedError:
     text: str = ""
 
 
-class UnknownTarget(MCPError):
+class NotFound(MCPError):
     """There is no such tool, prompt or resource."""
 
 
@@ -93,7 +93,7 @@ def _kind(error: BaseException) -> FailureKind:
         return FailureKind.INVALID
     if not isinstance(error, MCPError):
         return FailureKind.EXCEPTION
-    is_missing = isinstance(error, UnknownTarget) or (isinstance(error.data, dict) and "uri" in error.data)
+    is_missing = isinstance(error, NotFound) or (isinstance(error.data, dict) and "uri" in error.data)
     return FailureKind.UNKNOWN if is_missing else _kind_of_code(error.code)
 
 

@@ -29,7 +29,7 @@ from mcp_types import (
 )
 from pydantic import BaseModel
 
-from mcp_transport.kernel.failures import UnknownTarget
+from mcp_transport.kernel.failures import NotFound
 from mcp_transport.kernel.text_arguments import prompt_fault, variables_fault
 from mcp_transport.kernel.visibility import is_hidden
 from mcp_transport.protocol.errors import INVALID_PARAMS, RESOURCE_NOT_FOUND
@@ -137,7 +137,7 @@ def _refuse_unknown_tools(server: MCPServer[Any]) -> ServerMiddleware[Any]:
         name = (ctx.params or {}).get("name")
         find_schema = target.get_tool_input_schema
         if isinstance(name, str) and find_schema is not None and find_schema(name) is None:
-            raise UnknownTarget(INVALID_PARAMS, f"Unknown tool: {name[:128]}")
+            raise NotFound(INVALID_PARAMS, f"Unknown tool: {name[:128]}")
         return await call_next(ctx)
 
     return refuse
@@ -155,7 +155,7 @@ def _refuse_unknown_prompts(server: MCPServer[Any]) -> ServerMiddleware[Any]:
         if isinstance(name, str):
             prompt = server._prompt_manager.get_prompt(name)  # the public `get_prompt` would render it
             if prompt is None:
-                raise UnknownTarget(INVALID_PARAMS, f"Unknown prompt: {name[:128]}")
+                raise NotFound(INVALID_PARAMS, f"Unknown prompt: {name[:128]}")
             if isinstance(arguments, Mapping) and (fault := prompt_fault(prompt, arguments)):
                 raise MCPError(INVALID_PARAMS, f"Prompt {name[:128]} {fault}")
         return await call_next(ctx)
@@ -180,12 +180,12 @@ def _name_missing_resources(server: MCPServer[Any]) -> ServerMiddleware[Any]:
         uri = (ctx.params or {}).get("uri")
         try:
             if isinstance(uri, str) and not is_hidden("resource", uri) and variables_fault(server, uri):
-                raise UnknownTarget(INVALID_PARAMS, f"Unknown resource: {uri}", {"uri": uri})
+                raise NotFound(INVALID_PARAMS, f"Unknown resource: {uri}", {"uri": uri})
             return await call_next(ctx)
         except MCPError as error:
             missing = error.code == INVALID_PARAMS and isinstance(error.data, dict) and "uri" in error.data
             if missing and REVISIONS[ctx.protocol_version].sessionful:
-                raise UnknownTarget(RESOURCE_NOT_FOUND, error.message, error.data) from None
+                raise NotFound(RESOURCE_NOT_FOUND, error.message, error.data) from None
             raise
 
     return name

@@ -130,7 +130,7 @@ class Case:
 
 
 CASES = {
-    "unknown tool": Case(calling("nothing"), FailureKind.UNKNOWN, "UnknownTarget", -32602, "Unknown tool", "nothing"),
+    "unknown tool": Case(calling("nothing"), FailureKind.UNKNOWN, "NotFound", -32602, "Unknown tool", "nothing"),
     "arguments": Case(with_wrong_arguments, FailureKind.INVALID, "ValidationError", None, "valid string", "refuse"),
     "exception": Case(calling("crash"), FailureKind.EXCEPTION, "ValueError", None, SECRET, "crash"),
     "ToolError": Case(calling("refuse"), FailureKind.TOOL_ERROR, "OutOfStock", None, f"no {SECRET}", "refuse"),

@@ -26,7 +26,7 @@ async def test_a_failed_call_says_why_while_the_page_is_open(grace: Visitor, sta
         assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \w+ \(.+ ago\)", await failed.inner_text())
         with pytest.raises(MCPError):
             await agent.call("nothing_of_the_kind")
-        await expect(grace.line("nothing_of_the_kind", "UnknownTarget, -32602")).to_be_visible()
+        await expect(grace.line("nothing_of_the_kind", "NotFound, -32602")).to_be_visible()
         newest = grace.page.locator("#timeline > li").first
         await expect(newest).to_contain_text("nothing_of_the_kind")
         await grace.assert_marked()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,19 +16,19 @@ from typing import Any
 
 import pytest
 
-from mcp_transport.domain.session import session_key
+from mcp_transport.domain.session import session_key, short_id
 from tests.support.cluster.regions import LOST, Region, Regions, pause_until
-from tests.support.cluster.stage import LEASE, assert_lost, events_of, numbers, some_events, until
+from tests.support.cluster.stage import assert_lost, events_of, numbers, some_events, until
 from tests.support.http.answer import FOREVER, Event
 from tests.support.http.client import Client
 
 _random = SystemRandom()
 
 RUNS = range(int(os.environ.get("MCP_REGION_RUNS", "5")))
-BOUND = LOST + LEASE + 10.0
-"""Seconds after the loss of a region in which a client is served in another one, as the documentation says."""
-WITHIN = 60.0
-"""What this machine gets for that: it may have much else to do."""
+BOUND = LOST + 15.0
+"""Seconds after the loss of a region in which a client is served in another one: docs/howto/multi-region.md."""
+WITHIN = BOUND if "MCP_REGION_RUNS" in os.environ else 60.0
+"""What this machine gets for that: with all other tests beside this one, it has much else to do."""
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +127,12 @@ def check_runs(regions: Regions, callers: list[Caller], plain: dict[str, Any], d
         assert durable["result"]["content"][0]["text"].startswith("counted")
 
 
+def told(region: Region, event: str, client: Client) -> int:
+    """Return how often the nodes of a region have logged an event of a client's session."""
+    line = re.compile(rf"{event}: .*session={short_id(session_key(client.session_id))}\b")
+    return sum(len(line.findall(node.fresh_log)) for node in region.nodes)
+
+
 async def test_a_region_that_comes_back_gives_way(regions: Regions) -> None:
     home, other = regions.regions
     ports = [node.port for node in other.nodes]
@@ -135,15 +142,17 @@ async def test_a_region_that_comes_back_gives_way(regions: Regions) -> None:
         stored = lambda: other.has(f"{home.name}|session#{key}")  # noqa: E731
         await until(stored, "the session is replicated", FOREVER)
         await asyncio.to_thread(regions.cut_off, home)
-        deadline = time.monotonic() + WITHIN
-        while (answer := await client.call("add", {"a": 1, "b": 2})).status == 503:
-            assert answer.headers["retry-after"]
-            assert answer.headers["x-mcp-region"] == other.name
-            await answer.read()
-            await pause_until(deadline)
-        assert await answer.text() == "3"
-        assert regions.count("rehomed", other) >= 1
-        await asyncio.to_thread(regions.bring_back, home)
+        try:
+            deadline = time.monotonic() + WITHIN
+            while (answer := await client.call("add", {"a": 1, "b": 2})).status == 503:
+                assert answer.headers["retry-after"]
+                assert answer.headers["x-mcp-region"] == other.name
+                await answer.read()
+                await pause_until(deadline)
+            assert await answer.text() == "3"
+            assert told(other, "rehomed", client) == 1
+        finally:
+            await asyncio.to_thread(regions.bring_back, home)
         # It is asked first, as by a client that returns to its nearest region.
         claimed = lambda: home.has(f"home#{key}")  # noqa: E731
         await until(claimed, "the claim is replicated", FOREVER)
@@ -151,7 +160,7 @@ async def test_a_region_that_comes_back_gives_way(regions: Regions) -> None:
             answer = await client.call("add", {"a": 1, "b": 2}, port=node.port)
             assert await answer.text() == "3"
         await until(
-            lambda: regions.count("rehoming_yielded", home) >= 1, "the region that came back gives way", FOREVER
+            lambda: told(home, "rehoming_yielded", client) == 1, "the region that came back gives way", FOREVER
         )
         stream = await client.call("count", {"name": "after", "steps": 2}, port=home.nodes[1].port)
         assert numbers(await some_events(stream, 2)) == [1, 2]

@@ -16,7 +16,7 @@ from mcp_transport.backends.base import Backend
 from mcp_transport.backends.dynamodb.regions.homes import Home
 from mcp_transport.backends.dynamodb.regions.parts import RoutedSessionStore
 from mcp_transport.backends.dynamodb.regions.router import Router
-from mcp_transport.backends.results import Entered, Event
+from mcp_transport.backends.results import Entered, Event, UnknownStream
 from mcp_transport.domain.node_messages import Broadcast, NodeMessage, Orphaned, Rehomed, ReplyArrived
 from mcp_transport.domain.session import Session
 from mcp_transport.exceptions import BackendError, StoreUnreachable, Unreadable
@@ -222,6 +222,56 @@ async def test_a_region_that_returns_gives_way(world: World) -> None:
     assert moved.region == EUROPE
     assert europe.router.homes.last(KEY) == Home(2, EUROPE)
     assert await europe.backend.sessions.read_state(KEY) == {"cart": b"\x00"}
+
+
+@virtually
+async def test_a_process_that_has_never_heard_of_a_session_gives_its_copy_up(world: World) -> None:
+    """The processes that knew where it was opened have ended."""
+    europe, america = await process(world, EUROPE, "e"), await process(world, AMERICA, "a")
+    await full(europe)
+    await asyncio.sleep(MAX_LAG + 1)
+    europe.machine.is_dead = True
+    world.lose(EUROPE)
+    locate(america, EUROPE)
+    assert await america.insist(lambda: america.backend.sessions.get(KEY))
+    world.bring_back(EUROPE)
+    new = await process(world, EUROPE, "e2")
+    await asyncio.sleep(MAX_LAG)
+    assert list(open_records(world, KEY)) == [EUROPE, AMERICA]
+    assert (await new.backend.sessions.get(KEY)) is not None
+    assert new.reported["rehoming_yielded"] == 1
+    assert list(open_records(world, KEY)) == [AMERICA]
+
+
+@virtually
+async def test_a_take_over_reads_the_home_as_the_last_write_left_it(world: World) -> None:
+    """Otherwise the process that returns would run a durable call once more."""
+    europe, america = await process(world, EUROPE, "e"), await process(world, AMERICA, "a")
+    await full(europe)
+    await asyncio.sleep(MAX_LAG + 1)
+    world.lose(EUROPE)
+    locate(america, EUROPE)
+    assert await america.insist(lambda: america.backend.sessions.get(KEY))
+    world.bring_back(EUROPE)
+    await asyncio.sleep(MAX_LAG)
+    europe.router.homes.remember(KEY, Home(0, EUROPE), asyncio.get_running_loop().time())  # as just verified
+    assert await europe.backend.streams.claim(KEY, STREAM, "e", "e2") is None
+    assert europe.router.homes.last(KEY) == Home(1, AMERICA)
+
+
+@virtually
+async def test_a_number_of_a_home_that_is_not_seen_goes_on_after_the_last_delivered_event(world: World) -> None:
+    europe = await process(world, EUROPE, "e")
+    await full(europe)
+    locate(europe, EUROPE)
+    await europe.backend.streams.checkpoint(KEY, GET_STREAM, 1)
+    await europe.backend.streams.emit(KEY, b"again")
+    attached = await europe.backend.streams.attach(KEY, ANN, GET_STREAM, EPOCH_1 + 4, "e")
+    assert attached is not None
+    assert [(event.seq, event.payload) for event in attached.events] == [(2, b"again")]
+    for stream, after in ((GET_STREAM, 9), ("unknown", EPOCH_1 + 4)):
+        with pytest.raises(UnknownStream):
+            await europe.backend.streams.attach(KEY, ANN, stream, after, "e")
 
 
 @virtually

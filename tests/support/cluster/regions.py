@@ -213,10 +213,6 @@ class Regions(Steered):
         self.start_nodes(region)
         self.replicator.resume(region)
 
-    def count(self, event: str, region: Region) -> int:
-        """Return how often the nodes of a region have counted something."""
-        return sum(self.happenings(node)[event] for node in region.nodes)
-
 
 async def pause_until(deadline: float, pause: float = 0.2) -> None:
     """Wait before another attempt. Fails after the deadline."""

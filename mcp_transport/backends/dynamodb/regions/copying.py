@@ -58,7 +58,7 @@ def copy_of(items: Sequence[Item], move: Move) -> Copy | None:
     if record.is_closed:
         return Copy({**kind.encode(record), **address, VERSION: _FIRST_VERSION})
     states, others = _states_and_others(by_name, move)
-    _drop_unknown(record, states, others, move)
+    _drop_unanswerable(record, states, others, move)
     orphans = _move_calls(record, states, move)
     record.session = replace(record.session, region=move.target)
     copy = Copy({**kind.encode(record), **address, VERSION: _FIRST_VERSION}, others=others, orphans=orphans)
@@ -86,7 +86,9 @@ def _states_and_others(by_name: dict[str, Item], move: Move) -> tuple[dict[str, 
     return states, others
 
 
-def _drop_unknown(record: SessionRecord, states: dict[str, StreamState], others: Sequence[Item], move: Move) -> None:
+def _drop_unanswerable(
+    record: SessionRecord, states: dict[str, StreamState], others: Sequence[Item], move: Move
+) -> None:
     """Drop the streams of calls whose requests were not replicated: nobody could answer them."""
     history = [item for item in others if item["sk"].startswith(HISTORY_PREFIX)]
     entries = each("an entry of a session's history", history, decode_entry)

@@ -19,7 +19,7 @@ __all__ = ["RoutedSessionStore", "RoutedStreamLog"]
 _Operation = TypeVar("_Operation", bound=Callable[..., Awaitable[Any]])
 
 
-def _at_home(operation: _Operation, *, confirms: bool = False) -> _Operation:
+def _at_home(operation: _Operation, *, confirms: bool = False, verifies: bool = False) -> _Operation:
     """Return a contract's operation of one session, run at the session's home; see `Router.run`."""
     part, _, name = operation.__qualname__.partition(".")
     attribute = {SessionStore.__name__: "sessions", StreamLog.__name__: "streams"}[part]
@@ -30,7 +30,7 @@ def _at_home(operation: _Operation, *, confirms: bool = False) -> _Operation:
             return at_home
 
         router: Router = self.router
-        return await router.run(key, work, confirms=confirms)
+        return await router.run(key, work, confirms=confirms, verifies=verifies)
 
     return cast(_Operation, run)
 
@@ -112,6 +112,6 @@ class RoutedStreamLog(StreamLog):
     _attach = _at_home(StreamLog.attach, confirms=True)
     read = _at_home(StreamLog.read)
     checkpoint = _at_home(StreamLog.checkpoint)
-    claim = _at_home(StreamLog.claim)
+    claim = _at_home(StreamLog.claim, verifies=True)  # or a region that returns runs durable calls once more
     writer = _at_home(StreamLog.writer)
     stream_records = _at_home(StreamLog.stream_records)

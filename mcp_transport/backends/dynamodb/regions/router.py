@@ -48,15 +48,17 @@ class Router:
 
     # -- operations ----------------------------------------------------------------------------------
 
-    async def run(self, key: str, work: Callable[[Backend], Awaitable[_T]], *, confirms: bool = False) -> _T:
-        """Run an operation at the home of its session.
+    async def run(
+        self, key: str, work: Callable[[Backend], Awaitable[_T]], *, confirms: bool = False, verifies: bool = False
+    ) -> _T:
+        """Run an operation at the home of its session; with `verifies`, read the home now, as the last write left it.
 
         With `confirms`, a result of None or False means that the home does not have the session: if it has moved
         since its home was read, the operation runs again at its new one. Raises: BackendError.
         """
-        home = self.homes.current(key, self._monotonic())
+        home = None if verifies else self.homes.current(key, self._monotonic())
         is_remembered = home is not None
-        home = home or await self.verify(key)
+        home = home or await self.verify(key, consistent=verifies)
         result = await self._run_at(key, home, work)
         if confirms and is_remembered and (result is None or result is False):
             moved = await self.verify(key, consistent=True)
@@ -105,9 +107,9 @@ class Router:
         if claim is None and last is None and self.homes.origin(key) is None:
             return await self._search(key)
         home = self._decide(key, claim, last)
-        was_here = self.own.name in (self.homes.origin(key), last.region if last is not None else "", *claims)
-        # Each time: another process of this region may have been first, and ended before it had given way.
-        if was_here and home.region != self.own.name:
+        former = {self.homes.origin(key) or self.own.name, last.region if last is not None else "", *claims}
+        # Each time, and if it is unknown where the session was opened: the process that knew it may have ended.
+        if self.own.name in former and home.region != self.own.name:
             await self._give_way(key, home)
         return self.homes.remember(key, home, self._monotonic())
 
