@@ -35,7 +35,7 @@ async def test_cancel_that_comes_before_its_request_keeps_it_from_running(
     early, late = pair
     name = site.new_name()
     assert (await client.notify("notifications/cancelled", {"requestId": name}, port=early)).status == 202
-    refused = await (await client.call("count", {"name": name}, id=name, port=late)).json()
+    refused = await (await client.call("count", {"name": name}, id=name, port=late)).outcome()
     assert (refused["id"], refused["error"]["code"]) == (name, -32800)
     assert not site.pids(name)
     site.let_go(name)

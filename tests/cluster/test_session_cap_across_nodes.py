@@ -18,7 +18,7 @@ async def open_and_call(stage: Stage, number: int) -> tuple[Client, int]:
     info = {"name": "many", "version": "1"}
     params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info}
     answer = await client.post(rpc("initialize", params, number))
-    body = await answer.json()
+    body = await answer.outcome()
     if answer.status == 200:
         client.session_id = answer.headers["mcp-session-id"]
         await client.call("silent", {"name": f"busy-{number}"})
@@ -34,7 +34,7 @@ async def test_what_two_nodes_are_asked_at_once_is_counted_once() -> None:
         assert [status for _, status in found] == [200] * LIMIT
         others = await asyncio.gather(*(open_and_call(stage, LIMIT + number) for number in range(CLIENTS)))
         assert [status for _, status in others] == [429] * CLIENTS
-        assert [(await (await client.request("ping")).json())["result"] for client, _ in found] == [{}] * LIMIT
+        assert [(await (await client.request("ping")).outcome())["result"] for client, _ in found] == [{}] * LIMIT
         assert len(stage.redis.ask("ZRANGE", "mcp:sessions", 0, -1)) == LIMIT
         # One that leaves makes room for one; of those that get it, each is idle until its call begins.
         assert (await found[0][0].delete()).status == 204

@@ -22,6 +22,7 @@ from mcp_transport.domain.policy import Policy
 from tests.deploy import fresh, units
 from tests.deploy.proxies import Nginx
 from tests.support.docs import readme_quick_start
+from tests.support.http.answer import last_message
 from tests.support.node import Node
 from tests.support.processes import LOOPBACK, start_all, stop_all
 from tests.support.programs import need
@@ -60,7 +61,7 @@ def called(port: int, path: str = "/mcp") -> Any:
     headers = dict(pair.split(": ", 1) for pair in re.findall(r'--header "([^"]+)"', CALL))
     request = urllib.request.Request(f"http://{LOOPBACK}:{port}{path}", body, headers)
     with opener.open(request, timeout=20) as answer:
-        return json.loads(answer.read())["result"]["structuredContent"]
+        return last_message(answer.read().decode())["result"]["structuredContent"]
 
 
 @pytest.fixture(scope="module")

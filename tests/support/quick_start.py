@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.docs import ROOT, Block, blocks_of
+from tests.support.http.answer import last_message
 
 SECONDS = 300
 PORT = "8000"
@@ -62,7 +63,7 @@ class Reader:
             case "sh":
                 self.run(content)
             case "json":
-                assert json.loads(self.printed) == json.loads(content)
+                assert last_message(self.printed) == json.loads(content)
             case "text":
                 assert self.printed == content
             case _:

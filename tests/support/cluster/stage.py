@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.support.cluster.store import choose_store, redis_of
-from tests.support.http.answer import PATIENCE, Event
+from tests.support.http.answer import PATIENCE, Event, last_message
 from tests.support.http.client import Client
 from tests.support.http.messages import META, SESSIONLESS, rpc
 from tests.support.http.network import SocketAnswer
@@ -214,7 +214,7 @@ def _greet(node: Node) -> int:
     headers |= {"MCP-Protocol-Version": SESSIONLESS, "Mcp-Method": "tools/call", "Mcp-Name": "where"}
     request = urllib.request.Request(node.url, json.dumps(body).encode(), headers)  # noqa: S310
     with _opener.open(request, timeout=PATIENCE) as answer:
-        pid: int = json.load(answer)["result"]["structuredContent"]["result"]
+        pid: int = last_message(answer.read().decode())["result"]["structuredContent"]["result"]
         return pid
 
 

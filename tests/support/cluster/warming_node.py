@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tests.support.http.answer import last_message
 from tests.support.http.messages import META, SESSIONLESS
 from tests.support.http.request import BOTH
 from tests.support.node import Node
@@ -91,7 +92,7 @@ class Warming(Node):
         }
         request = urllib.request.Request(f"http://{LOOPBACK}:{self.port}/mcp", body, headers)
         with _opener.open(request, timeout=60) as answer:
-            return json.load(answer)["result"]["structuredContent"]["result"]
+            return last_message(answer.read().decode())["result"]["structuredContent"]["result"]
 
     def until(self, condition: Callable[[], bool]) -> None:
         for _ in range(int(START_SECONDS / TICK_SECONDS)):

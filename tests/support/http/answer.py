@@ -38,6 +38,16 @@ class Event:
         return cls(fields.get("id"), fields.get("data"), int(fields["retry"]) if "retry" in fields else None)
 
 
+def last_message(body: str) -> Any:
+    """Return the JSON-RPC message of a whole body: a document, or the last event of a stream.
+
+    A server that is slow for a moment answers with a stream.
+    """
+    if body.lstrip().startswith("{"):
+        return json.loads(body)
+    return Event.parse(body.rstrip("\n").rpartition("\n\n")[2]).message
+
+
 class Answer(ABC):
     """An answer whose head has arrived."""
 
