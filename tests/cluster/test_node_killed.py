@@ -166,6 +166,8 @@ async def test_while_another_node_holds_the_stream(scene: Catastrophe, client: C
 async def test_while_nobody_holds_the_stream(scene: Catastrophe, client: Client) -> None:
     answer = await client.call("count", {"name": "alone"})
     seen = await some_events(answer, 1)
+    stream = str(seen[0].id).partition("-")[0]
+    await until(lambda: scene.stage.store.stream(client.session_id, stream).get("last") == 3, "all events are stored")
     answer.cut()
     await scene.strikes()
     await asyncio.sleep(SOON)  # the sweep has come and gone when the client is back
@@ -224,6 +226,8 @@ async def test_of_a_batch_each_request_is_answered_once(scene: Catastrophe, clie
     ]
     answer = await client.post(batch)
     events = await some_events(answer, 4)
+    # An answer goes to the socket before it is stored: one that nobody has stored would be given again.
+    await until(lambda: len(scene.stage.flights(client)) == 3, "the answer is stored")
     await scene.strikes()
     resumed = await client.get(events[-1].id, scene.other.port)
     await scene.stage.await_pids("batch", count=4)

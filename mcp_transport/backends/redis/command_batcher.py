@@ -73,9 +73,7 @@ class CommandBatcher:
 
     def post(self, *command: Any) -> None:
         """Send one deferred command, and ignore its result."""
-        answer = self.execute(*command, deferred=True)
-        answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._track(answer)
+        self._track(self.execute(*command, deferred=True))
 
     async def flush(self) -> None:
         """Wait until later commands cannot overtake earlier ones."""
@@ -191,6 +189,7 @@ class CommandBatcher:
             self._enqueue(("EVAL", self._sources[command[1]], *command[2:]), answer)
         elif isinstance(value, Exception):
             answer.set_exception(self.translated(value))
+            answer.exception()  # retrieved: a caller that was cancelled before it awaited the answer cannot do that
         else:
             answer.set_result(value)
 

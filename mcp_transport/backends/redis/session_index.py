@@ -122,8 +122,7 @@ class SessionIndexWriter:
         """Send the scripts for requests that were not admitted; they are sent together with the next command."""
         notes, self._changes.notes = self._changes.notes, []
         for key, arguments in notes:
-            sent = self._client.run_in_session("note", key, ("history",), arguments, deferred=True)
-            sent.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._client.run_in_session("note", key, ("history",), arguments, deferred=True)
 
     async def write_last_use(self) -> None:
         """Write when sessions were last used here. Raises: BackendError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -130,6 +131,19 @@ async def test_a_key_of_another_type_is_unreadable_to_one_command_alone(server: 
                 await answer
         assert await good == b"x"
         await pipeline.execute("DEL", "text")
+
+
+async def test_an_error_that_nobody_waits_for_is_no_lost_exception(
+    server: RedisServer, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with pipeline_to(server) as pipeline:
+        await pipeline.execute("SET", "text", "x")
+        with caplog.at_level("ERROR", logger="asyncio"):
+            for deferred in (False, True):
+                pipeline.execute("HGET", "text", "field", deferred=deferred)
+                await pipeline.execute("PING")
+            gc.collect()
+    assert not caplog.records
 
 
 async def test_a_script_that_is_not_known_is_sent_in_full(server: RedisServer, way: str) -> None:
