@@ -58,6 +58,8 @@ class SessionRecord:
     attached: str = ""
     """The stream of the history's newest entry, if that is an attachment."""
     is_closed: bool = False
+    epoch: int = 0
+    """How many homes the session has had before this one."""
 
     def is_open(self, now: float, ttl: float, principal: str | None = None) -> bool:
         """Return whether the session is open, to `principal` or with None to anybody."""
@@ -74,6 +76,11 @@ class SessionRecord:
             node=node or session.node,
             requests=session.requests + requests,
         )
+
+    def close(self) -> tuple[Session, set[str]]:
+        """End the session; return it, and the nodes that run its calls."""
+        self.is_closed = True
+        return self.session, {request.node for request in self.in_flight.values()}
 
     # -- requests in flight --------------------------------------------------------------------------
 
@@ -208,6 +215,8 @@ def _encode(record: SessionRecord) -> bytes:
     for name, times in (("cancels", record.cancels), ("ended", record.ended)):
         if times:
             stored[name] = {encode_id(request_id).decode(): milliseconds(at) for request_id, at in times.items()}
+    if record.epoch:
+        stored["epoch"] = record.epoch
     return dumps({**stored, "entries": record.entries, "attached": record.attached})
 
 
@@ -227,6 +236,7 @@ def _decode(key: str, item: Item) -> SessionRecord:
         if fields[-1]:
             record.body_parts[request.request_id] = count_of(fields[-1], 1, _MAX_BODY_PARTS)
     record.cancels, record.ended = _decode_times(stored.get("cancels")), _decode_times(stored.get("ended"))
+    record.epoch = count_of(stored.get("epoch", 0))
     record.entries, record.attached = count_of(stored.get("entries", 0)), str(stored.get("attached", ""))
     return record
 

@@ -142,31 +142,38 @@ class DynamoSessionStore(SessionStore):
         return await self._records.change(key, change) is True
 
     async def close(self, key: str, principal: str | None) -> Closing | None:
-        def change(record: SessionRecord, now: float) -> tuple[Session, set[str]]:
-            record.is_closed = True
-            return record.session, {request.node for request in record.in_flight.values()}
+        closed = await self._records.change(key, lambda record, now: record.close(), principal=principal)
+        return await self._closing(key, *closed, deletes_parts=True) if closed is not None else None
 
-        closed = await self._records.change(key, change, principal=principal)
-        if closed is None:
-            return None
+    async def give_up(self, key: str, epoch: int, region: str) -> Closing | None:
+        """Close the copy of a session whose home is another region since an epoch, unless the copy is newer.
+
+        What is stored beside the record expires: another process may be copying the session here again.
+        Raises: BackendError.
+        """
+
+        def change(record: SessionRecord, now: float) -> tuple[Session, set[str]] | None:
+            is_newer = (record.epoch, record.session.region) >= (epoch, region)
+            return None if is_newer else record.close()
+
+        closed = await self._records.change(key, change)
+        return await self._closing(key, *closed, deletes_parts=False) if closed is not None else None
+
+    async def _closing(self, key: str, session: Session, nodes: set[str], *, deletes_parts: bool) -> Closing:
+        """Remove a closed session from all else; return the nodes to tell."""
         self.forget(key)
-        session, nodes = closed
         try:
-            holders = await self._delete_parts(key)
+            items = await self._client.query(session_pk(key), names=("pk", "sk", "d"))
+            parts = [item for item in items if item["sk"] != record_address(key).sk]
+            streams = [item for item in parts if item["sk"].startswith(STREAM_PREFIX)]
+            states = each("a session's stream", streams, stream_kind.decode)
+            if deletes_parts:
+                await self._client.write_each(deletes=[Address(item["pk"], item["sk"]) for item in parts])
             await self._admission.remove(session)
         except BackendError as error:  # it has ended all the same, and DynamoDB deletes the rest in time
             log_failure(f"not all of session {short_id(key)} can be deleted", error)
-            holders = set()
-        return Closing(session, frozenset(nodes | holders))
-
-    async def _delete_parts(self, key: str) -> set[str]:
-        """Delete all items of a session but its record; return the nodes that hold its streams."""
-        items = await self._client.query(session_pk(key), names=("pk", "sk", "d"))
-        parts = [item for item in items if item["sk"] != record_address(key).sk]
-        streams = [item for item in parts if item["sk"].startswith(STREAM_PREFIX)]
-        states = each("a session's stream", streams, stream_kind.decode)
-        await self._client.write_each(deletes=[Address(item["pk"], item["sk"]) for item in parts])
-        return {state.holder for state in states if state.holder}
+            states = []
+        return Closing(session, frozenset(nodes | {state.holder for state in states if state.holder}))
 
     def forget(self, key: str) -> None:
         for item in [item for item in list(self._running) if item[0] == key]:

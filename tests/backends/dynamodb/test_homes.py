@@ -134,7 +134,14 @@ def test_the_home_that_was_used_least_recently_is_forgotten(monkeypatch: pytest.
 # -- what a copy contains
 
 MOVE = Move(
-    key=KEY, source="eu-west-1", target="us-east-1", first_number=10**12, nodes={"here"}, now=1_000_000.0, ttl=TTL
+    key=KEY,
+    source="eu-west-1",
+    target="us-east-1",
+    epoch=3,
+    first_number=10**12,
+    nodes={"here"},
+    now=1_000_000.0,
+    ttl=TTL,
 )
 
 

@@ -61,6 +61,15 @@ async def settle(site: Site, customers: Sequence[Customer]) -> None:
         customer.stop()
 
 
+async def ended(running: Sequence[asyncio.Future[None]], customers: Sequence[Customer]) -> None:
+    """Wait for the clients, each of which gets an answer."""
+    try:
+        async with asyncio.timeout(20 * BOUND):
+            await asyncio.gather(*running)
+    except TimeoutError:
+        pytest.fail(f"these clients wait without end: {[customer.doing for customer in customers]}")
+
+
 async def agree(site: Site, customers: Sequence[Customer]) -> None:
     """Have all processes of all regions name the same home, in which alone the session is open."""
     await asyncio.sleep(POLICY.lease + 5)
@@ -90,7 +99,7 @@ def test_a_region_is_lost_and_comes_back(seed: int) -> None:
         await asyncio.sleep(random.uniform(0, 30))
         await site.bring_back(lost)
         await settle(site, customers)
-        await asyncio.gather(*running)
+        await ended(running, customers)
         check(site, customers)
         await agree(site, customers)
         assert site.count("rehomed") >= 1
@@ -137,7 +146,7 @@ def test_whatever_is_cut_off_heals(seed: int) -> None:
                 for region in site.world.regions:
                     await site.bring_back(region)
         await settle(site, customers)
-        await asyncio.gather(*running)
+        await ended(running, customers)
         check(site, customers)
         await agree(site, customers)
 
@@ -158,7 +167,7 @@ def test_no_region_is_lost_whose_nodes_live() -> None:
         assert customer.refused[503] > 10
         site.world.heal()
         await settle(site, [customer])
-        await running
+        await ended([running], [customer])
         check(site, [customer])
         assert site.count("rehomed") == 0
 

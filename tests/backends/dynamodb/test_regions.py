@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from mcp_transport.backends.base import Backend
-from mcp_transport.backends.dynamodb.regions.homes import Home
+from mcp_transport.backends.dynamodb.items import EXPIRES
+from mcp_transport.backends.dynamodb.regions.homes import Claim, Home
 from mcp_transport.backends.dynamodb.regions.parts import RoutedSessionStore
 from mcp_transport.backends.dynamodb.regions.router import Router
 from mcp_transport.backends.results import Entered, Event, UnknownStream
@@ -210,8 +211,8 @@ async def test_a_region_that_returns_gives_way(world: World) -> None:
     assert Rehomed(KEY) in europe.received
     assert europe.reported["rehoming_yielded"] == 1
     assert list(open_records(world, KEY)) == [AMERICA]
-    left = [place for place in world.regions[EUROPE].items if place[0] == f"{EUROPE}|session#{KEY}"]
-    assert [sk for _, sk in left] == ["record"], "the mark of a session that has ended"
+    left = [item for place, item in world.regions[EUROPE].items.items() if place[0] == f"{EUROPE}|session#{KEY}"]
+    assert left and all(EXPIRES in item for item in left)
     assert await europe.backend.sessions.get(KEY) is not None, "it is served at its new home"
     [listed] = (await index_of(europe.backend).page()).sessions
     assert (listed.key, listed.region) == (KEY, AMERICA)
@@ -244,19 +245,74 @@ async def test_a_process_that_has_never_heard_of_a_session_gives_its_copy_up(wor
 
 
 @virtually
-async def test_a_take_over_reads_the_home_as_the_last_write_left_it(world: World) -> None:
-    """Otherwise the process that returns would run a durable call once more."""
+async def test_a_process_that_has_an_old_home_in_mind_leaves_a_newer_copy_open(world: World) -> None:
+    """Another process of its region has moved the session back meanwhile."""
     europe, america = await process(world, EUROPE, "e"), await process(world, AMERICA, "a")
+    other = await process(world, EUROPE, "e2")
     await full(europe)
     await asyncio.sleep(MAX_LAG + 1)
     world.lose(EUROPE)
     locate(america, EUROPE)
     assert await america.insist(lambda: america.backend.sessions.get(KEY))
     world.bring_back(EUROPE)
+    await asyncio.sleep(MAX_LAG + 3 * POLICY.lease)
+    world.lose(AMERICA)
+    assert await europe.insist(lambda: europe.backend.sessions.get(KEY))
+    assert europe.router.homes.last(KEY) == Home(2, EUROPE)
+    await other.router._give_way(KEY, Home(1, AMERICA))
+    assert not other.reported["rehoming_yielded"]
+    assert await other.insist(lambda: other.backend.sessions.get(KEY))
+    assert await europe.backend.sessions.read_state(KEY) == {"cart": b"\x00"}
+
+
+@virtually
+async def test_a_session_that_moves_just_after_its_home_was_read_is_found(world: World) -> None:
+    first, second = await process(world, EUROPE, "e1"), await process(world, EUROPE, "e2")
+    america = await process(world, AMERICA, "a")
+    await first.backend.sessions.open(opened(EUROPE))
+    await asyncio.sleep(MAX_LAG + 1)
+    world.lose(EUROPE)
+    locate(america, EUROPE)
+    assert await america.insist(lambda: america.backend.sessions.get(KEY))
+    world.bring_back(EUROPE)
     await asyncio.sleep(MAX_LAG)
+    locate(second, EUROPE)
+    claims = second.router._rehoming.claims
+
+    async def outdated(key: str, *, consistent: bool = False) -> dict[str, Claim]:
+        if consistent:
+            return await claims(key, consistent=True)
+        await first.router.verify(key, consistent=True)  # gives way just now
+        return {}
+
+    second.router._rehoming.claims = outdated  # type: ignore[method-assign]
+    found = await second.backend.sessions.get(KEY)
+    assert found is not None and found.region == AMERICA
+
+
+@virtually
+async def test_a_take_over_asks_all_regions_for_the_home(world: World) -> None:
+    """Otherwise a region that returns would run a durable call once more, before it has received the claim."""
+    europe, america = await process(world, EUROPE, "e"), await process(world, AMERICA, "a")
+    await full(europe)
+    await asyncio.sleep(MAX_LAG + 1)
+    world.lose(EUROPE)
+    locate(america, EUROPE)
+    assert await america.insist(lambda: america.backend.sessions.get(KEY))
+    world.regions[EUROPE].is_away = False  # and what is replicated is still on its way
     europe.router.homes.remember(KEY, Home(0, EUROPE), asyncio.get_running_loop().time())  # as just verified
     assert await europe.backend.streams.claim(KEY, STREAM, "e", "e2") is None
     assert europe.router.homes.last(KEY) == Home(1, AMERICA)
+
+
+@virtually
+async def test_a_take_over_does_without_a_region_that_is_away(world: World) -> None:
+    europe, america = await process(world, EUROPE, "e"), await process(world, AMERICA, "a")
+    await full(europe)
+    world.lose(AMERICA)
+    america.machine.is_dead = True
+    claimed = await europe.backend.streams.claim(KEY, STREAM, "e", "e")
+    assert claimed is not None and [request.body for request in claimed.requests] == [b"durable"]
 
 
 @virtually

@@ -14,7 +14,7 @@ from mcp.server.mcpserver.tools import Tool
 from mcp_types import LoggingMessageNotification, LoggingMessageNotificationParams
 
 from mcp_transport.domain.policy import Policy
-from mcp_transport.domain.session import session_key
+from mcp_transport.domain.session import session_key, short_id
 from mcp_transport.engine.clock import SystemClock
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel, register_session_handlers
@@ -155,6 +155,8 @@ class Customer:
         self.heard = 0
         self.answered_at = 0.0
         self.longest_wait = 0.0
+        self.doing: tuple[Any, ...] = ()
+        """The last request that it has sent, for the report of one that waits without end."""
         self._stopping = False
 
     @property
@@ -215,9 +217,14 @@ class Customer:
             last = frame.id or last
             if frame.data:
                 self.heard += 1
-                self.site.events[f"{self.key} {frame.id}"].add(frame.data)
+                self._note(frame)
         answer.close()
         return last
+
+    def _note(self, frame: Any) -> None:
+        """Note which message an id has; a notice of lost messages has the id of the last one that is lost."""
+        if frame.message.get("params", {}).get("logger") != "mcp_transport":
+            self.site.events[f"{self.key} {frame.id}"].add(frame.data)
 
     async def _call(self, name: str, tool: str, number: int) -> None:
         """Call a tool until there is an answer: resume its stream or, without an event, send it again."""
@@ -233,7 +240,9 @@ class Customer:
                 self.sent[name] += 1
                 arguments = {"name": name, "steps": steps}
                 send = self.client.call(tool, arguments, id=number, endpoint=process.endpoint)
+            self.doing = short_id(self.key), name, tool, last, process.region
             answer = await while_alive(process, send)
+            self.doing = (*self.doing, answer and answer.status)
             if answer is None or answer.status == 503:
                 self.refused[503] += answer is not None
                 await asyncio.sleep(RETRY)
@@ -258,7 +267,7 @@ class Customer:
             if frame.id:
                 last = frame.id
             if frame.data:
-                self.site.events[f"{self.key} {frame.id}"].add(frame.data)
+                self._note(frame)
                 if "method" not in frame.message:
                     self.answers[name] = frame.message
 

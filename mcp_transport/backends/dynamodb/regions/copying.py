@@ -26,6 +26,8 @@ class Move:
     key: str
     source: str
     target: str
+    epoch: int
+    """How many homes the session has had before the new one."""
     first_number: int
     """The numbers of events in the new home are above this."""
     nodes: Collection[str]
@@ -60,7 +62,7 @@ def copy_of(items: Sequence[Item], move: Move) -> Copy | None:
     states, others = _states_and_others(by_name, move)
     _drop_unanswerable(record, states, others, move)
     orphans = _move_calls(record, states, move)
-    record.session = replace(record.session, region=move.target)
+    record.session, record.epoch = replace(record.session, region=move.target), move.epoch
     copy = Copy({**kind.encode(record), **address, VERSION: _FIRST_VERSION}, others=others, orphans=orphans)
     for name, state in states.items():
         _move_stream(state, move)

@@ -23,6 +23,7 @@ from mcp_transport.backends.membership import Stream
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import Session
 from mcp_transport.exceptions import BackendError
+from mcp_transport.supervision import log_failure
 
 __all__ = ["Moved", "Rehoming"]
 
@@ -57,14 +58,28 @@ class Rehoming:
     claim uses the endpoint of the new home.
     """
 
-    def __init__(self, own: str, regions: Iterable[str], client: DynamoClient, policy: Policy) -> None:
-        """`client` is this region's, in this region's namespace."""
-        self._own, self._regions, self._policy = own, tuple(regions), policy
+    def __init__(self, own: str, others: Mapping[str, DynamoClient], client: DynamoClient, policy: Policy) -> None:
+        """`client` is this region's, in its namespace; `others` are those at the endpoints of the other regions."""
+        self._own, self._regions, self._policy = own, (own, *others), policy
+        self._others = {region: other.in_namespace("") for region, other in others.items()}
         self._client, self._claims = client, client.in_namespace("")
 
     async def claims(self, key: str, *, consistent: bool = False) -> dict[str, Claim]:
         """Return the claims of a session that this region has. Raises: BackendError."""
         return await read_claims(self._claims, key, consistent=consistent)
+
+    async def claims_elsewhere(self, key: str, regions: Iterable[str]) -> list[dict[str, Claim]]:
+        """Return the claims of a session that other regions have; a region that does not answer is left out."""
+        reads = (read_claims(self._others[region], key, consistent=True) for region in regions)
+        claims = list[dict[str, Claim]]()
+        for answer in await asyncio.gather(*reads, return_exceptions=True):
+            if isinstance(answer, BackendError):
+                log_failure("another region cannot be asked for the home of a session", answer)
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                claims.append(answer)
+        return claims
 
     async def rehome(self, key: str, lost: Home) -> Moved:
         """Make this region the home of a session, unless another process is faster. Raises: BackendError."""
@@ -109,7 +124,7 @@ class Rehoming:
         if claim is None or claim.home != home or not claim.is_bare or not is_recent:
             return False
         session = replace(session, region=self._own)
-        encoded = record_kind(session.key, ttl).encode(SessionRecord(session))
+        encoded = record_kind(session.key, ttl).encode(SessionRecord(session, epoch=home.epoch))
         record = {**encoded, **record_address(session.key)._asdict()}
         stream = new_get_stream(session.key, session.ends, first_number(home, self._regions))
         try:
@@ -129,6 +144,7 @@ class Rehoming:
             key=key,
             source=lost.region,
             target=self._own,
+            epoch=home.epoch,
             first_number=first_number(home, self._regions),
             nodes={name for name, lease in leases.items() if not lease.is_swept and not lease.is_remote},
             now=self._client.now(),

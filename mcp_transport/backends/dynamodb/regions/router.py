@@ -9,10 +9,11 @@ from typing import Final, TypeVar
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.backends.contracts import Report
-from mcp_transport.backends.dynamodb.regions.homes import Claim, Home, Homes, newest
+from mcp_transport.backends.dynamodb.regions.homes import Claim, Home, Homes, merged, newest
 from mcp_transport.backends.dynamodb.regions.memberships import Memberships
 from mcp_transport.backends.dynamodb.regions.region import Region
 from mcp_transport.backends.dynamodb.regions.rehoming import Moved, Rehoming
+from mcp_transport.backends.results import Closing
 from mcp_transport.domain.node_messages import Orphaned, Rehomed
 from mcp_transport.domain.session import Session
 from mcp_transport.exceptions import BackendError, StoreUnreachable
@@ -28,6 +29,9 @@ _MAX_MOVES: Final = 4
 ReadLeases = Callable[[str], Awaitable[Set[object]]]
 """Returns the leases of a region's nodes, as the local replica has them."""
 
+GiveUp = Callable[[str, Home], Awaitable[Closing | None]]
+"""Closes this region's copy of a session whose home is another region, unless the copy is newer."""
+
 
 class Router:
     """Finds the home of a session, verifies it at intervals, and replaces a home that is lost."""
@@ -40,9 +44,11 @@ class Router:
         rehoming: Rehoming,
         memberships: Memberships,
         read_leases: ReadLeases,
+        give_up: GiveUp,
     ) -> None:
         self.own, self.others, self.homes, self.memberships = own, others, homes, memberships
-        self._rehoming, self._read_leases, self._monotonic = rehoming, read_leases, own.observer.monotonic
+        self._rehoming, self._read_leases, self._give_up = rehoming, read_leases, give_up
+        self._monotonic = own.observer.monotonic
         self._moving: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Task[Moved]] = {}
         self.report: Report = _ignore
 
@@ -51,16 +57,15 @@ class Router:
     async def run(
         self, key: str, work: Callable[[Backend], Awaitable[_T]], *, confirms: bool = False, verifies: bool = False
     ) -> _T:
-        """Run an operation at the home of its session; with `verifies`, read the home now, as the last write left it.
+        """Run an operation at the home of its session; with `verifies`, ask all regions for the home before.
 
         With `confirms`, a result of None or False means that the home does not have the session: if it has moved
         since its home was read, the operation runs again at its new one. Raises: BackendError.
         """
         home = None if verifies else self.homes.current(key, self._monotonic())
-        is_remembered = home is not None
-        home = home or await self.verify(key, consistent=verifies)
+        home = home or await self.verify(key, consistent=verifies, all_regions=verifies)
         result = await self._run_at(key, home, work)
-        if confirms and is_remembered and (result is None or result is False):
+        if confirms and (result is None or result is False):
             moved = await self.verify(key, consistent=True)
             if moved != home:
                 return await self._run_at(key, moved, work)
@@ -100,9 +105,15 @@ class Router:
 
     # -- homes ---------------------------------------------------------------------------------------
 
-    async def verify(self, key: str, *, consistent: bool = False) -> Home:
-        """Read the home of a session, and give way if it is no longer here. Raises: BackendError."""
+    async def verify(self, key: str, *, consistent: bool = False, all_regions: bool = False) -> Home:
+        """Read the home of a session, and give way if it is no longer here; with `all_regions`, ask these, too.
+
+        Raises: BackendError.
+        """
         claims = await self._rehoming.claims(key, consistent=consistent)
+        if all_regions:
+            answering = [name for name, region in self.others.items() if not region.health.is_failing]
+            claims = merged(claims, *await self._rehoming.claims_elsewhere(key, answering))
         last, claim = self.homes.last(key), newest(claims.values())
         if claim is None and last is None and self.homes.origin(key) is None:
             return await self._search(key)
@@ -124,14 +135,13 @@ class Router:
 
     async def _give_way(self, key: str, home: Home) -> None:
         """End what this region has of a session whose home is another one. Raises: BackendError."""
-        backend = self.own.backend
-        closing = await backend.sessions.close(key, None)
+        closing = await self._give_up(key, home)
         if closing is None:
             return
         self.report("rehoming_yielded", key, {"home": home.region, "epoch": home.epoch})
         for node in closing.nodes:
             try:
-                await backend.bus.send(node, Rehomed(key))
+                await self.own.backend.bus.send(node, Rehomed(key))
             except BackendError as error:  # its next write is refused
                 log_failure(f"node {node} cannot be told that a session has moved", error)
 
