@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from mcp_transport.backends.codec import each, strict
 from mcp_transport.backends.contracts import SessionStore
 from mcp_transport.backends.dynamodb.admission import SessionAdmission
 from mcp_transport.backends.dynamodb.client import MAX_ITEM_BYTES, DynamoClient
-from mcp_transport.backends.dynamodb.items import Address, Item, digest, expiry
+from mcp_transport.backends.dynamodb.items import VERSION, Address, Item, digest, expiry
 from mcp_transport.backends.dynamodb.session_record import NumberedEntry, SessionRecord, record_address, session_pk
 from mcp_transport.backends.dynamodb.session_records import SessionRecords
 from mcp_transport.backends.dynamodb.stream_state import STREAM_PREFIX, StreamState, stream_address, stream_kind
@@ -143,13 +144,13 @@ class DynamoSessionStore(SessionStore):
 
     async def close(self, key: str, principal: str | None) -> Closing | None:
         closed = await self._records.change(key, lambda record, now: record.close(), principal=principal)
-        return await self._closing(key, *closed, deletes_parts=True) if closed is not None else None
+        return await self._closing(key, *closed, self._delete) if closed is not None else None
 
     async def give_up(self, key: str, epoch: int, region: str) -> Closing | None:
         """Close the copy of a session whose home is another region since an epoch, unless the copy is newer.
 
-        What is stored beside the record expires: another process may be copying the session here again.
-        Raises: BackendError.
+        Of what is stored beside the record, only unchanged streams are deleted, and the rest expires: another process
+        may be copying the session here again. Raises: BackendError.
         """
 
         def change(record: SessionRecord, now: float) -> tuple[Session, set[str]] | None:
@@ -157,23 +158,34 @@ class DynamoSessionStore(SessionStore):
             return None if is_newer else record.close()
 
         closed = await self._records.change(key, change)
-        return await self._closing(key, *closed, deletes_parts=False) if closed is not None else None
+        return await self._closing(key, *closed, self._delete_unchanged_streams) if closed is not None else None
 
-    async def _closing(self, key: str, session: Session, nodes: set[str], *, deletes_parts: bool) -> Closing:
-        """Remove a closed session from all else; return the nodes to tell."""
+    async def _closing(
+        self, key: str, session: Session, nodes: set[str], delete: Callable[[list[Item]], Awaitable[None]]
+    ) -> Closing:
+        """Remove a closed session from all else, and `delete` its other items; return the nodes to tell."""
         self.forget(key)
         try:
-            items = await self._client.query(session_pk(key), names=("pk", "sk", "d"))
+            items = await self._client.query(session_pk(key), names=("pk", "sk", "d", VERSION))
             parts = [item for item in items if item["sk"] != record_address(key).sk]
-            streams = [item for item in parts if item["sk"].startswith(STREAM_PREFIX)]
-            states = each("a session's stream", streams, stream_kind.decode)
-            if deletes_parts:
-                await self._client.write_each(deletes=[Address(item["pk"], item["sk"]) for item in parts])
+            states = each("a session's stream", filter(_is_stream, parts), stream_kind.decode)
+            await delete(parts)
             await self._admission.remove(session)
         except BackendError as error:  # it has ended all the same, and DynamoDB deletes the rest in time
             log_failure(f"not all of session {short_id(key)} can be deleted", error)
             states = []
         return Closing(session, frozenset(nodes | {state.holder for state in states if state.holder}))
+
+    async def _delete(self, parts: list[Item]) -> None:
+        await self._client.write_each(deletes=[Address(item["pk"], item["sk"]) for item in parts])
+
+    async def _delete_unchanged_streams(self, parts: list[Item]) -> None:
+        """Delete streams, so that nobody waits for what their nodes no longer write."""
+        for item in filter(_is_stream, parts):
+            version = item.get(VERSION)
+            expected = version if type(version) is int and version > 0 else None  # None if nobody can read it
+            with suppress(Conflict):
+                await self._client.write(Delete(Address(item["pk"], item["sk"]), expected))
 
     def forget(self, key: str) -> None:
         for item in [item for item in list(self._running) if item[0] == key]:
@@ -254,3 +266,7 @@ def _decode_value(item: Item) -> tuple[str, bytes]:
     if not isinstance(name, str) or not isinstance(value, bytes):
         raise ValueError("not a value of a session's state")
     return name, value
+
+
+def _is_stream(item: Item) -> bool:
+    return str(item["sk"]).startswith(STREAM_PREFIX)

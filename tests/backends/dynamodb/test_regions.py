@@ -266,6 +266,27 @@ async def test_a_process_that_has_an_old_home_in_mind_leaves_a_newer_copy_open(w
 
 
 @virtually
+async def test_nobody_waits_for_a_stream_of_a_copy_that_was_given_up(world: World) -> None:
+    """Its node lives, and no longer writes the stream, which has not moved."""
+    europe, america = await process(world, EUROPE, "e"), await process(world, AMERICA, "a")
+    await europe.backend.sessions.open(opened(EUROPE))
+    await asyncio.sleep(MAX_LAG + 1)
+    world.partition(EUROPE, AMERICA)
+    assert await europe.backend.sessions.enter(KEY, ANN, "e", [in_flight(1, node="e")])
+    await europe.backend.streams.append(KEY, STREAM, [Event(1, b"one")], writer="e", holder="e")
+    world.lose(EUROPE)
+    locate(america, EUROPE)
+    assert await america.insist(lambda: america.backend.sessions.get(KEY))
+    world.bring_back(EUROPE)
+    await asyncio.sleep(MAX_LAG + 3 * POLICY.lease)
+    assert Rehomed(KEY) in europe.received
+    world.lose(AMERICA)
+    assert await europe.insist(lambda: europe.backend.sessions.get(KEY))
+    with pytest.raises(UnknownStream):
+        await europe.backend.streams.attach(KEY, ANN, STREAM, 1, "e")
+
+
+@virtually
 async def test_a_session_that_moves_just_after_its_home_was_read_is_found(world: World) -> None:
     first, second = await process(world, EUROPE, "e1"), await process(world, EUROPE, "e2")
     america = await process(world, AMERICA, "a")
