@@ -54,13 +54,13 @@ class Caller:
         self.events += await some_events(answer, _random.choice([1, 3]), FOREVER)
         self._first = answer
 
-    async def go_on(self, regions: Regions, lost_at: float, ports: list[int]) -> Event:
+    async def go_on(self, regions: Regions, lost_at: float, other: Region) -> Event:
         """Resume the stream at any port, or send the call again if the other region has never seen it."""
         self.events += await events_of(self._first)
         last: str | None = self.events[-1].id
         deadline = lost_at + WITHIN
         while True:
-            port = _random.choice(ports)
+            port = _random.choice(other.nodes).port
             if last is not None:
                 answer = await self.client.send(self.client._session.get(last), port, FOREVER)
             else:
@@ -79,8 +79,7 @@ class Caller:
             else:
                 assert answer.status == 503, (answer.status, await answer.read())
                 assert answer.headers["retry-after"]
-            await answer.read()
-            await pause_until(deadline)
+            await pause_until(deadline, await answer.read(), other)
 
 
 async def begin(regions: Regions, clients: list[Client], home: Region, label: str) -> list[Caller]:
@@ -103,7 +102,7 @@ async def test_a_lost_region(regions: Regions, run: int) -> None:
             await asyncio.to_thread(regions.lose, home)
             lost_at = time.monotonic()
             regions.open(callers[1].name)
-            plain, durable = await asyncio.gather(*(caller.go_on(regions, lost_at, ports) for caller in callers))
+            plain, durable = await asyncio.gather(*(caller.go_on(regions, lost_at, other) for caller in callers))
             for caller in callers:
                 ids = [event.id for event in caller.events if event.data]
                 assert len(set(ids)) == len(ids), "an event twice"
@@ -147,8 +146,7 @@ async def test_a_region_that_comes_back_gives_way(regions: Regions) -> None:
             while (answer := await client.call("add", {"a": 1, "b": 2})).status == 503:
                 assert answer.headers["retry-after"]
                 assert answer.headers["x-mcp-region"] == other.name
-                await answer.read()
-                await pause_until(deadline)
+                await pause_until(deadline, await answer.read(), other)
             assert await answer.text() == "3"
             assert len(told(other, "rehomed", client)) == 1
         finally:

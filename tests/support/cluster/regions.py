@@ -214,7 +214,9 @@ class Regions(Steered):
         self.replicator.resume(region)
 
 
-async def pause_until(deadline: float, pause: float = 0.2) -> None:
-    """Wait before another attempt. Fails after the deadline."""
-    assert time.monotonic() < deadline, "the client does not go on in the other region"
+async def pause_until(deadline: float, refusal: bytes, region: Region, pause: float = 0.2) -> None:
+    """Wait before another attempt. Fails after the deadline, with the last refusal and what the nodes say."""
+    if time.monotonic() > deadline:
+        logs = "\n".join(f"{node.name}:\n{node.fresh_log[-4000:]}" for node in region.nodes)
+        pytest.fail(f"the client does not go on in the other region: {refusal!r}\n{logs}")
     await asyncio.sleep(pause)
