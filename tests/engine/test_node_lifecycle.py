@@ -13,7 +13,7 @@ import pytest
 from mcp.server.lowlevel.server import Server
 
 from mcp_transport.domain.history import Ending, ended_entry
-from mcp_transport.domain.node_messages import Drain
+from mcp_transport.domain.node_messages import Drain, Orphaned
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import session_key
 from mcp_transport.engine import tasks
@@ -327,6 +327,24 @@ def test_a_private_kernel_leaves_the_announcements_of_the_live_one_alone() -> No
 
 
 # -- readiness ----------------------------------------------------------------------------------------
+
+
+async def test_a_take_over_that_the_store_delays_is_attempted_once_at_a_time(
+    build_endpoint: BuildEndpoint, store: FlakyBackend
+) -> None:
+    """A sweep finds the stream again after each heartbeat."""
+    node = await build_endpoint(store).pool.node()
+    store.hold("claim")
+    for _ in range(10):
+        node.receive(Orphaned("key", "one", "dead"))
+        node.receive(Orphaned("key", "two", "dead"))
+        await settle()
+    assert store.calls == ["claim", "claim"]
+    store.held.pop("claim").set()
+    await settle()
+    node.receive(Orphaned("key", "one", "dead"))
+    await settle()
+    assert store.calls == ["claim", "claim", "claim"], "the first attempt is over"
 
 
 async def test_it_is_ready_before_and_after_the_first_request(lived: Endpoint) -> None:

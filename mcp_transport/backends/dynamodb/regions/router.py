@@ -57,13 +57,14 @@ class Router:
     async def run(
         self, key: str, work: Callable[[Backend], Awaitable[_T]], *, confirms: bool = False, verifies: bool = False
     ) -> _T:
-        """Run an operation at the home of its session; with `verifies`, ask all regions for the home before.
+        """Run an operation at the home of its session; with `verifies`, all regions are asked before it runs here.
 
         With `confirms`, a result of None or False means that the home does not have the session: if it has moved
         since its home was read, the operation runs again at its new one. Raises: BackendError.
         """
-        home = None if verifies else self.homes.current(key, self._monotonic())
-        home = home or await self.verify(key, consistent=verifies, all_regions=verifies)
+        home = self.homes.current(key, self._monotonic()) or await self.verify(key)
+        if verifies and home.region == self.own.name:
+            home = await self.verify(key, consistent=True, all_regions=True)
         result = await self._run_at(key, home, work)
         if confirms and (result is None or result is False):
             moved = await self.verify(key, consistent=True)
