@@ -124,8 +124,8 @@ class Node(NodeContext):
             breakers,
             shared_contexts or NoSharedContexts(),
         )
-        self.session_keys, self.budget, self.call_context, self._measure = session_keys, budget, call_context, measure
-        self._fail_over, self._fail_overs = fail_over, set[tuple[str, str, str, RequestId | None]]()
+        self.session_keys, self.budget, self.call_context = session_keys, budget, call_context
+        self._fail_over, self._measure = fail_over, measure
         self.registry = registry = Registry(self.id, observer)
         self.client_requests = ClientRequests(self.id, clock, keys)
         self.broadcasts, self.checkpoints = Broadcasts(self, registry), DeliveryCheckpoints(self, registry)
@@ -298,13 +298,10 @@ class Node(NodeContext):
     def fail_over(self, key: str, stream: str, writer: str, request_id: RequestId | None = None) -> None:
         """Take over a stream if its writer is dead or no longer has it; the request `request_id` waits for it.
 
-        Each sweep finds the stream again while the store does not answer: one attempt at a time goes on.
+        While the store does not answer, one attempt goes on, although each sweep finds the stream again.
         """
         attempt = key, stream, writer, request_id
-        if attempt not in self._fail_overs:
-            self._fail_overs.add(attempt)
-            task = self.tasks.spawn(self._fail_over(self, *attempt))
-            task.add_done_callback(lambda _: self._fail_overs.discard(attempt))
+        self.tasks.spawn_once(("fail-over", attempt), lambda: self._fail_over(self, *attempt))
 
     def verify_writer(self, key: str, stream: str, writer: str) -> None:
         """Check that a stream's writer is alive and still has the stream; if not, a node takes it over."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextlib import suppress
 from contextvars import Context
 from typing import Any, Final
@@ -26,6 +26,7 @@ class TaskSet:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
         self._permanent: set[asyncio.Task[None]] = set()
+        self._is_requested: dict[Hashable, bool] = {}
         self.is_ending = False
         """Are the remaining tasks being cancelled?"""
 
@@ -45,6 +46,21 @@ class TaskSet:
         task = self.spawn(work)
         self._permanent.add(task)
         return task
+
+    def spawn_once(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `work` in a task, one at a time for each key; if it is spawned meanwhile, it runs once more."""
+        is_running = key in self._is_requested
+        self._is_requested[key] = True
+        if not is_running:
+            self.spawn(self._run_requested(key, work))
+
+    async def _run_requested(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            while self._is_requested[key]:
+                self._is_requested[key] = False
+                await work()
+        finally:
+            del self._is_requested[key]
 
     async def wait_idle(self, seconds: float) -> None:
         """Wait at most `seconds` until only permanent tasks run."""

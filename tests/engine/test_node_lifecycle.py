@@ -339,12 +339,14 @@ async def test_a_take_over_that_the_store_delays_is_attempted_once_at_a_time(
         node.receive(Orphaned("key", "one", "dead"))
         node.receive(Orphaned("key", "two", "dead"))
         await settle()
-    assert store.calls == ["claim", "claim"]
+    assert store.calls == ["claim"] * 2
     store.held.pop("claim").set()
     await settle()
+    # What was told meanwhile may be new: the writer may have died after the attempt had found it alive.
+    assert store.calls == ["claim"] * 4
     node.receive(Orphaned("key", "one", "dead"))
     await settle()
-    assert store.calls == ["claim", "claim", "claim"], "the first attempt is over"
+    assert store.calls == ["claim"] * 5
 
 
 async def test_it_is_ready_before_and_after_the_first_request(lived: Endpoint) -> None:

@@ -22,7 +22,7 @@ from mcp_transport.backends.dynamodb.subscription_set import (
     subscriptions_kind,
 )
 from mcp_transport.backends.dynamodb.versioned import Draft, VersionedItems
-from mcp_transport.backends.dynamodb.writes import Conflict, Delete, Put
+from mcp_transport.backends.dynamodb.writes import Conflict, Delete, Put, expected_version
 from mcp_transport.backends.membership import RunningStreams
 from mcp_transport.backends.results import Closing, Entered
 from mcp_transport.backends.subscriptions import changed_uris
@@ -182,10 +182,8 @@ class DynamoSessionStore(SessionStore):
     async def _delete_unchanged_streams(self, parts: list[Item]) -> None:
         """Delete streams, so that nobody waits for what their nodes no longer write."""
         for item in filter(_is_stream, parts):
-            version = item.get(VERSION)
-            expected = version if type(version) is int and version > 0 else None  # None if nobody can read it
             with suppress(Conflict):
-                await self._client.write(Delete(Address(item["pk"], item["sk"]), expected))
+                await self._client.write(Delete(Address(item["pk"], item["sk"]), expected_version(item)))
 
     def forget(self, key: str) -> None:
         for item in [item for item in list(self._running) if item[0] == key]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from mcp_transport.backends.dynamodb.items import VERSION, Address, Item, to_attributes
 
-__all__ = ["ABSENT", "Add", "Conflict", "Delete", "Put", "Write", "action", "request", "size_of"]
+__all__ = ["ABSENT", "Add", "Conflict", "Delete", "Put", "Write", "action", "expected_version", "request", "size_of"]
 
 ABSENT: Final = 0
 """The expected version of an item that must not exist."""
@@ -26,6 +26,12 @@ class Conflict(Exception):
     def __init__(self, current: Item | None = None, positions: Sequence[int] = ()) -> None:
         super().__init__("another write was first")
         self.current, self.positions = current, tuple(positions)
+
+
+def expected_version(item: Item) -> int | None:
+    """Return the version that a write in place of a stored item expects; None if no release has written the item."""
+    version = item.get(VERSION)
+    return version if type(version) is int and version > ABSENT else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,13 @@ async def full(made: Process) -> None:
     await made.backend.bus.journal_at_once(made.node, KEY, STREAM)
 
 
+async def move(world: World, america: Process) -> None:
+    """Lose Europe, and have a process in America find the session."""
+    world.lose(EUROPE)
+    locate(america, EUROPE)
+    assert await america.insist(lambda: america.backend.sessions.get(KEY))
+
+
 @virtually
 async def test_a_session_keeps_everything_that_was_replicated(world: World) -> None:
     europe, america = await process(world, EUROPE, "e"), await process(world, AMERICA, "a")
@@ -200,9 +207,7 @@ async def test_a_region_that_returns_gives_way(world: World) -> None:
     europe, america = await process(world, EUROPE, "e"), await process(world, AMERICA, "a")
     await full(europe)
     await asyncio.sleep(MAX_LAG + 1)
-    world.lose(EUROPE)  # its process lives
-    locate(america, EUROPE)
-    assert await america.insist(lambda: america.backend.sessions.get(KEY))
+    await move(world, america)  # and the process in Europe lives
     with pytest.raises(BackendError):
         await europe.backend.sessions.get(KEY)
     world.bring_back(EUROPE)
@@ -232,9 +237,7 @@ async def test_a_process_that_has_never_heard_of_a_session_gives_its_copy_up(wor
     await full(europe)
     await asyncio.sleep(MAX_LAG + 1)
     europe.machine.is_dead = True
-    world.lose(EUROPE)
-    locate(america, EUROPE)
-    assert await america.insist(lambda: america.backend.sessions.get(KEY))
+    await move(world, america)
     world.bring_back(EUROPE)
     new = await process(world, EUROPE, "e2")
     await asyncio.sleep(MAX_LAG)
@@ -251,9 +254,7 @@ async def test_a_process_that_has_an_old_home_in_mind_leaves_a_newer_copy_open(w
     other = await process(world, EUROPE, "e2")
     await full(europe)
     await asyncio.sleep(MAX_LAG + 1)
-    world.lose(EUROPE)
-    locate(america, EUROPE)
-    assert await america.insist(lambda: america.backend.sessions.get(KEY))
+    await move(world, america)
     world.bring_back(EUROPE)
     await asyncio.sleep(MAX_LAG + 3 * POLICY.lease)
     world.lose(AMERICA)
@@ -274,9 +275,7 @@ async def test_nobody_waits_for_a_stream_of_a_copy_that_was_given_up(world: Worl
     world.partition(EUROPE, AMERICA)
     assert await europe.backend.sessions.enter(KEY, ANN, "e", [in_flight(1, node="e")])
     await europe.backend.streams.append(KEY, STREAM, [Event(1, b"one")], writer="e", holder="e")
-    world.lose(EUROPE)
-    locate(america, EUROPE)
-    assert await america.insist(lambda: america.backend.sessions.get(KEY))
+    await move(world, america)
     world.bring_back(EUROPE)
     await asyncio.sleep(MAX_LAG + 3 * POLICY.lease)
     assert Rehomed(KEY) in europe.received
@@ -292,9 +291,7 @@ async def test_a_session_that_moves_just_after_its_home_was_read_is_found(world:
     america = await process(world, AMERICA, "a")
     await first.backend.sessions.open(opened(EUROPE))
     await asyncio.sleep(MAX_LAG + 1)
-    world.lose(EUROPE)
-    locate(america, EUROPE)
-    assert await america.insist(lambda: america.backend.sessions.get(KEY))
+    await move(world, america)
     world.bring_back(EUROPE)
     await asyncio.sleep(MAX_LAG)
     locate(second, EUROPE)
@@ -317,9 +314,7 @@ async def test_a_take_over_asks_all_regions_for_the_home(world: World) -> None:
     europe, america = await process(world, EUROPE, "e"), await process(world, AMERICA, "a")
     await full(europe)
     await asyncio.sleep(MAX_LAG + 1)
-    world.lose(EUROPE)
-    locate(america, EUROPE)
-    assert await america.insist(lambda: america.backend.sessions.get(KEY))
+    await move(world, america)
     world.regions[EUROPE].is_away = False  # and what is replicated is still on its way
     europe.router.homes.remember(KEY, Home(0, EUROPE), asyncio.get_running_loop().time())  # as just verified
     assert await europe.backend.streams.claim(KEY, STREAM, "e", "e2") is None

@@ -86,7 +86,7 @@ def _others(
     monotonic: Callable[[], float],
     connect: Connect,
 ) -> tuple[dict[str, DynamoClient], dict[str, Region]]:
-    """Return the other regions, and a client at the endpoint of each."""
+    """Return a client at the endpoint of each other region, and the regions."""
     clients, regions = dict[str, DynamoClient](), dict[str, Region]()
     for name, table in tables.items():
         if name != policy.region:

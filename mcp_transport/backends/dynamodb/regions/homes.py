@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from mcp_transport.protocol.cursor import WRITER_SPAN
 
-__all__ = ["MAX_EPOCH", "MAX_REGIONS", "Claim", "Home", "Homes", "first_number", "gives", "merged", "newest"]
+__all__ = ["MAX_EPOCH", "MAX_REGIONS", "Claim", "Home", "Homes", "first_number", "gives", "newest"]
 
 MAX_REGIONS: Final = 16
 """The most regions of a table: each has numbers of its own in each epoch."""
@@ -44,15 +44,6 @@ class Claim:
 def newest(claims: Iterable[Claim]) -> Claim | None:
     """Return the claim that decides."""
     return max(claims, key=lambda claim: claim.home, default=None)
-
-
-def merged(*claims: Mapping[str, Claim]) -> dict[str, Claim]:
-    """Return the newest claim of each region."""
-    regions = {region for each in claims for region in each}
-    return {
-        region: max((each[region] for each in claims if region in each), key=lambda claim: claim.home)
-        for region in regions
-    }
 
 
 def first_number(home: Home, regions: Iterable[str]) -> int:

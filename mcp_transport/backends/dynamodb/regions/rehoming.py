@@ -18,7 +18,7 @@ from mcp_transport.backends.dynamodb.regions.copying import Copy, Move, copy_of,
 from mcp_transport.backends.dynamodb.regions.homes import MAX_EPOCH, Claim, Home, first_number, newest
 from mcp_transport.backends.dynamodb.session_record import SessionRecord, record_address, record_kind, session_pk
 from mcp_transport.backends.dynamodb.versioned import pause_after
-from mcp_transport.backends.dynamodb.writes import ABSENT, Conflict, Delete, Put
+from mcp_transport.backends.dynamodb.writes import ABSENT, Conflict, Delete, Put, expected_version
 from mcp_transport.backends.membership import Stream
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import Session
@@ -68,17 +68,17 @@ class Rehoming:
         """Return the claims of a session that this region has. Raises: BackendError."""
         return await read_claims(self._claims, key, consistent=consistent)
 
-    async def claims_elsewhere(self, key: str, regions: Iterable[str]) -> list[dict[str, Claim]]:
+    async def claims_elsewhere(self, key: str, regions: Iterable[str]) -> list[Claim]:
         """Return the claims of a session that other regions have; a region that does not answer is left out."""
         reads = (read_claims(self._others[region], key, consistent=True) for region in regions)
-        claims = list[dict[str, Claim]]()
+        claims = list[Claim]()
         for answer in await asyncio.gather(*reads, return_exceptions=True):
             if isinstance(answer, BackendError):
                 log_failure("another region cannot be asked for the home of a session", answer)
             elif isinstance(answer, BaseException):
                 raise answer
             else:
-                claims.append(answer)
+                claims += answer.values()
         return claims
 
     async def rehome(self, key: str, lost: Home) -> Moved:
@@ -188,8 +188,7 @@ class Rehoming:
     def _put(self, item: Item, left: Mapping[str, Item]) -> Put:
         """Return the write of an item in place of what was left."""
         current = left.get(item["sk"])
-        version = current.get(VERSION) if current is not None else ABSENT
-        expected = version if type(version) is int and version >= ABSENT else None
+        expected = expected_version(current) if current is not None else ABSENT
         return Put({**item, VERSION: 1 + secrets.randbits(62)}, expected)
 
     async def _remove_unreadable_claim(self, key: str) -> None:
@@ -197,6 +196,5 @@ class Rehoming:
         address = claim_address(key, self._own)
         item = await self._claims.get(address)
         if item is not None and self._own not in await self.claims(key, consistent=True):
-            version = item.get(VERSION)
             with suppress(Conflict):
-                await self._claims.write(Delete(address, version if type(version) is int and version > 0 else None))
+                await self._claims.write(Delete(address, expected_version(item)))

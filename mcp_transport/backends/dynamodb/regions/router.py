@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.backends.contracts import Report
-from mcp_transport.backends.dynamodb.regions.homes import Claim, Home, Homes, merged, newest
+from mcp_transport.backends.dynamodb.regions.homes import Claim, Home, Homes, newest
 from mcp_transport.backends.dynamodb.regions.memberships import Memberships
 from mcp_transport.backends.dynamodb.regions.region import Region
 from mcp_transport.backends.dynamodb.regions.rehoming import Moved, Rehoming
@@ -111,15 +111,16 @@ class Router:
 
         Raises: BackendError.
         """
-        claims = await self._rehoming.claims(key, consistent=consistent)
+        claims = [*(await self._rehoming.claims(key, consistent=consistent)).values()]
         if all_regions:
             answering = [name for name, region in self.others.items() if not region.health.is_failing]
-            claims = merged(claims, *await self._rehoming.claims_elsewhere(key, answering))
-        last, claim = self.homes.last(key), newest(claims.values())
+            claims += await self._rehoming.claims_elsewhere(key, answering)
+        last, claim = self.homes.last(key), newest(claims)
         if claim is None and last is None and self.homes.origin(key) is None:
             return await self._search(key)
         home = self._decide(key, claim, last)
-        former = {self.homes.origin(key) or self.own.name, last.region if last is not None else "", *claims}
+        former = {self.homes.origin(key) or self.own.name, last.region if last is not None else ""}
+        former |= {each.home.region for each in claims}
         # Each time, and if it is unknown where the session was opened: the process that knew it may have ended.
         if self.own.name in former and home.region != self.own.name:
             await self._give_way(key, home)
