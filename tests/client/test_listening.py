@@ -29,7 +29,7 @@ REFUSALS: dict[str, Answer] = {
 
 
 async def slow(received: ReceivedRequest, write: Write) -> None:
-    await asyncio.sleep(1.3)  # longer than a client waits for the stream
+    await asyncio.sleep(2.5)  # longer than a client waits for the stream
     await json_answer({"content": []})(received, write)
 
 
@@ -39,7 +39,8 @@ async def test_a_server_without_that_stream_takes_calls(kind: str) -> None:
     lost: list[str] = []
     script = Script({"GET": [REFUSALS[kind]], "tools/call": [slow]})
     other = Script({"initialize": [REFUSALS["404"]]})
-    options = LIMITS | {"on_session_lost": lambda: lost.append("lost")}
+    # A busy machine answers within this time, and the call takes longer.
+    options = LIMITS | {"deadline": 20.0, "attempt_timeout": 2.0, "on_session_lost": lambda: lost.append("lost")}
     async with script.serve() as url, other.serve() as second, Client([url, second], **options) as client:
         assert not (await client.call_tool("act", {})).is_error
         assert (await client.list_tools()).tools
