@@ -85,9 +85,22 @@ def test_one_probe_at_a_time_and_after_growing_pauses() -> None:
     assert not health.begin_probe(0.9)
     assert health.begin_probe(1.0)
     assert not health.begin_probe(1.5)
-    health.end_probe()
     assert not health.failed(1.5)
+    health.end_probe(1.5)
     assert not health.begin_probe(3.0) and health.begin_probe(3.5)
+
+
+def test_requests_that_fail_often_put_no_probe_off() -> None:
+    """Nodes that have joined a region look for messages there all the time."""
+    health, probes = RegionHealth(LOST), list[float]()
+    for now in (step / 10 for step in range(400)):
+        health.failed(now)
+        if health.begin_probe(now):
+            probes.append(now)
+            health.observe_leases(frozenset({7}), now)
+            health.end_probe(now)
+    assert probes == pytest.approx([1.0 + 4.0 * number for number in range(10)], abs=0.2)
+    assert health.is_lost
 
 
 # -- which region is the home

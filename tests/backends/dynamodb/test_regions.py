@@ -203,6 +203,24 @@ async def test_a_node_that_leaves_and_returns_joins_anew(world: World) -> None:
 
 
 @virtually
+async def test_a_region_that_was_joined_is_found_to_be_lost(world: World) -> None:
+    """What nodes do there all the time fails more often than probes are sent."""
+    europe = await process(world, EUROPE, "e")
+    nodes = [f"a{number}" for number in range(4)]
+    america = await process(world, AMERICA, nodes[0])
+    for node in nodes[1:]:
+        await america.backend.bus.start(node, america.received.append)
+    await full(europe)
+    locate(america, EUROPE)
+    assert await america.backend.sessions.get(KEY)
+    assert {record.name for record in await europe.backend.bus.nodes()} == {"e", *nodes}
+    await asyncio.sleep(MAX_LAG + 1)
+    europe.machine.is_dead = True
+    await move(world, america)
+    assert america.reported["rehomed"] == 1
+
+
+@virtually
 async def test_a_region_that_returns_gives_way(world: World) -> None:
     europe, america = await process(world, EUROPE, "e"), await process(world, AMERICA, "a")
     await full(europe)

@@ -54,13 +54,18 @@ class RegionHealth:
 
     def failed(self, now: float) -> bool:
         """Record a request without an answer; return whether it is the first one."""
-        if not self.is_failing or now - self._last_failure > _MAX_GAP * self._lost_seconds:
+        is_first = not self.is_failing or now - self._last_failure > _MAX_GAP * self._lost_seconds
+        if is_first:
             self._failing_since, self._failures, self._leases_since = now, 0, None
         self._failures += 1
         self._last_failure = now
-        pause = min(_LAST_PAUSE_SECONDS, self._lost_seconds / 4, _FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 10))
-        self._next_probe = now + pause
-        return self._failures == 1
+        if is_first:  # other requests than probes may fail so often that none would be due
+            self._plan_probe(now)
+        return is_first
+
+    def _plan_probe(self, now: float) -> None:
+        pause = _FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 10)
+        self._next_probe = now + min(_LAST_PAUSE_SECONDS, self._lost_seconds / 4, pause)
 
     def begin_probe(self, now: float) -> bool:
         """Return whether a probe is due; then it has begun, and others are not due until `end_probe`."""
@@ -69,9 +74,10 @@ class RegionHealth:
         self._probing = True
         return True
 
-    def end_probe(self) -> None:
+    def end_probe(self, now: float) -> None:
         """Record the end of a probe, after its outcome."""
         self._probing = False
+        self._plan_probe(now)
 
     def observe_leases(self, leases: Set[Any], now: float) -> None:
         """Record the leases of the region's nodes, as the local replica has them; those of dead nodes only vanish."""

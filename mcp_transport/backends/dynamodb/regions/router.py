@@ -170,7 +170,7 @@ class Router:
             await self._observe_leases(region)
             return False
         finally:
-            region.health.end_probe()
+            region.health.end_probe(self._monotonic())
         return True
 
     async def _observe_leases(self, region: Region) -> None:
