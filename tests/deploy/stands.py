@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from tests.deploy.proxies import Proxy
+from tests.support.http.answer import PATIENCE
 from tests.support.http.client import Client
 from tests.support.processes import LOOPBACK
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nbusy"
 
+T = TypeVar("T")
 Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -95,3 +98,17 @@ async def behind(
         await asyncio.to_thread(proxy.stop)
         for stand in stands:
             await stand.stop()
+
+
+async def until_all(expected: Collection[T], send: Callable[[], Awaitable[T]]) -> list[T]:
+    """Send until each expected answer came, and no other one; return the answers.
+
+    No number of requests is enough for it: a worker of nginx may be interrupted between its answer and its note that
+    the node is free, and until then other workers send nothing to that node.
+    """
+    answers: list[T] = []
+    async with asyncio.timeout(PATIENCE):
+        while not answers or set(answers) != set(expected):
+            answers.append(await send())
+            assert answers[-1] in expected, answers
+    return answers

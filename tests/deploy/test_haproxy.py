@@ -11,7 +11,7 @@ import pytest
 from mcp_transport.deployment import Deployment, generate
 from mcp_transport.domain.policy import Policy
 from tests.deploy.proxies import HAProxy
-from tests.deploy.stands import behind, named
+from tests.deploy.stands import behind, named, until_all
 from tests.support.http.answer import PATIENCE
 from tests.support.http.client import Client
 from tests.support.http.request import HOST, Request
@@ -30,14 +30,19 @@ def programs() -> None:
     need("haproxy")
 
 
+async def answer_to(client: Client, request: Request) -> bytes:
+    """Return the name of the node that answers."""
+    return await (await client.send(request)).read()
+
+
 async def answers(client: Client, request: Request) -> set[bytes]:
     """Return the nodes that answer a few requests."""
-    return {await (await client.send(request)).read() for _ in range(8)}
+    return {await answer_to(client, request) for _ in range(8)}
 
 
 async def test_node_that_is_not_ready_is_left_out_and_comes_back() -> None:
     async with behind(HAProxy, named("1"), named("2")) as ([one, _], client, _):
-        assert await answers(client, GET) == {b"1", b"2"}
+        await until_all({b"1", b"2"}, lambda: answer_to(client, GET))
         for is_ready, left in ((False, {b"2"}), (True, {b"1", b"2"})):
             one.is_ready = is_ready
             async with asyncio.timeout(PATIENCE):
@@ -47,14 +52,14 @@ async def test_node_that_is_not_ready_is_left_out_and_comes_back() -> None:
 
 async def test_request_that_a_node_refuses_to_take_goes_on() -> None:
     async with behind(HAProxy, named("1"), named("2")) as ([one, _], client, _):
-        assert await answers(client, POST) == {b"1", b"2"}
+        await until_all({b"1", b"2"}, lambda: answer_to(client, POST))
         await one.stop()  # before the next check
         assert await answers(client, POST) == {b"2"}
 
 
 async def test_node_is_taken_out_by_the_socket() -> None:
     async with behind(HAProxy, named("1"), named("2")) as (_, client, proxy):
-        assert await answers(client, GET) == {b"1", b"2"}
+        await until_all({b"1", b"2"}, lambda: answer_to(client, GET))
         with socket.socket(socket.AF_UNIX) as admin:
             admin.connect(str(proxy.folder / "admin.sock"))
             admin.sendall(b"set server nodes/mcp-1 state drain\n")
