@@ -79,6 +79,13 @@ def test_a_few_failures_that_are_far_apart_are_no_loss(times: tuple[float, ...])
     assert not health.is_lost
 
 
+def test_failures_that_take_long_are_one_outage() -> None:
+    """Where nobody resolves a region's name, a request fails after 20 or 40 s."""
+    health = RegionHealth(1.0)
+    fail(health, 0, 41, 82)
+    assert health.is_lost
+
+
 def test_one_probe_at_a_time_and_after_growing_pauses() -> None:
     health = RegionHealth(LOST)
     assert health.failed(0.0)

@@ -18,8 +18,10 @@ _LAST_PAUSE_SECONDS: Final = 4.0
 
 # So many requests in a row must have failed, however long it takes.
 _MIN_FAILURES: Final = 3
-# Failures that are further apart, in the time after which a region is lost, are two outages.
+# Failures that are further apart are two outages: in the time after which a region is lost, or in seconds, because a
+# request fails only after tens of seconds where nothing answers for a name, or packets vanish.
 _MAX_GAP: Final = 4.0
+_MIN_GAP_SECONDS: Final = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +56,8 @@ class RegionHealth:
 
     def failed(self, now: float) -> bool:
         """Record a request without an answer; return whether it is the first one."""
-        is_first = not self.is_failing or now - self._last_failure > _MAX_GAP * self._lost_seconds
+        max_gap = max(_MAX_GAP * self._lost_seconds, _MIN_GAP_SECONDS)
+        is_first = not self.is_failing or now - self._last_failure > max_gap
         if is_first:
             self._failing_since, self._failures, self._leases_since = now, 0, None
         self._failures += 1
