@@ -14,7 +14,7 @@ from tests.client.scripted import STREAM, Answer, ReceivedRequest, Script, Write
 
 pytestmark = pytest.mark.slow  # they wait for deadlines
 
-LIMITS: Any = {"mode": "legacy", "deadline": 2.0, "attempt_timeout": 0.5}
+LIMITS: Any = {"mode": "legacy", "deadline": 2.0, "attempt_timeout": 2.0}
 JSON = "application/json"
 JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 PRIMING = b"id: 1\ndata:\n\n"

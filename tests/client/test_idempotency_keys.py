@@ -11,7 +11,7 @@ from tests.client.scripted import Answer, Script, body, events, json_answer
 
 pytestmark = pytest.mark.slow  # they wait for deadlines
 
-LIMITS: Any = {"mode": "legacy", "deadline": 2.0, "attempt_timeout": 0.5}
+LIMITS: Any = {"mode": "legacy", "deadline": 2.0, "attempt_timeout": 2.0}
 KEEPS = {"tools": {}, "experimental": {"mcp_transport/idempotencyKey": {"keepSeconds": 300.0}}}
 HTML = "text/html"
 LOST = body("502 Bad Gateway", HTML, b"")

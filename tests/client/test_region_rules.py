@@ -20,7 +20,7 @@ UNKNOWN = body("404 Not Found", "text/plain", b"no such session")
 UNAVAILABLE = body("503 Service Unavailable", "text/plain", b"the home region is unreachable", "Retry-After: 1")
 DONE = json_answer({"content": [{"type": "text", "text": "done"}]})
 CUT = raw(b"")
-LIMITS: Any = {"mode": "legacy", "deadline": 3.0, "attempt_timeout": 1.0}
+LIMITS: Any = {"mode": "legacy", "deadline": 3.0, "attempt_timeout": 3.0}
 
 
 @pytest.fixture(autouse=True)
