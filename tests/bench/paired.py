@@ -1,6 +1,8 @@
 """Compare this checkout with another one: both servers run, and are asked in turn, in short rounds.
 
-The machine's speed drifts from minute to minute, and takes both along: the median of the rounds' ratios remains.
+The machine's speed drifts from minute to minute, and takes both along: the median of the rounds' ratios remains. Two
+ratios of this checkout to the other one are printed, and more is better in both: calls per second, and calls per
+second of the server's processor time, which depends less on what else the machine does.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvloop
 
@@ -25,7 +27,7 @@ from tests.bench.workloads import WORKLOADS
 
 
 def main() -> None:
-    """Read the command line, measure, print the ratio of the rates (this checkout's by the other one's)."""
+    """Read the command line, measure, print the ratios."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.paired", description=__doc__)
     parser.add_argument("other", type=Path, help="the folder of the other checkout")
     parser.add_argument("--servers", default="mount-uvicorn-redis,mount-uvicorn-memory,view-uvicorn-memory")
@@ -39,11 +41,15 @@ def main() -> None:
     for server in (SERVERS[name] for name in options.servers.split(",")):
         with both(server, options.other.resolve(), scale, options.mcp) as stages:
             for workload in options.workloads.split(","):
-                ratios = [own / other for own, other in rounds(stages, workload, options.rounds)]
-                print(
-                    f"{server.name:24} {workload:10} {median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})",
-                    flush=True,
-                )
+                pairs = [*rounds(stages, workload, options.rounds)]
+                rates = [own.rate / other.rate for own, other in pairs]
+                work = [own.rate_of_processor / other.rate_of_processor for own, other in pairs]
+                print(f"{server.name:24} {workload:10} {summary(rates)}  processor {summary(work)}", flush=True)
+
+
+def summary(ratios: Sequence[float]) -> str:
+    """Return the median of ratios, and between what they are."""
+    return f"{median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
 
 
 @contextmanager
@@ -60,18 +66,26 @@ def both(server: Server, other: Path, scale: Scale, settings: Any) -> Iterator[S
         yield stages
 
 
-def rounds(stages: Sequence[Stage], workload: str, count: int) -> Iterator[tuple[float, float]]:
-    """Yield the rates of both, asked in turn; who is first changes from round to round."""
+class Round(NamedTuple):
+    """What a server did in one round, in calls per second: of the clock, and of its processor time."""
+
+    rate: float
+    rate_of_processor: float
+
+
+def rounds(stages: Sequence[Stage], workload: str, count: int) -> Iterator[tuple[Round, Round]]:
+    """Yield the rounds of both, asked in turn; who is first changes from round to round."""
     for number in range(count + 1):
         order = stages if number % 2 else stages[::-1]
-        rates = {id(stage): rate(stage, workload) for stage in order}
+        measured = {id(stage): measure(stage, workload) for stage in order}
         if number:  # the first round warms up
-            yield rates[id(stages[0])], rates[id(stages[1])]
+            yield measured[id(stages[0])], measured[id(stages[1])]
 
 
-def rate(stage: Stage, workload: str) -> float:
-    """Return the calls per second of one round."""
-    return uvloop.run(guarded(WORKLOADS[workload].run(stage)))["rate"]
+def measure(stage: Stage, workload: str) -> Round:
+    """Run a workload for one round."""
+    facts = uvloop.run(guarded(WORKLOADS[workload].run(stage)))
+    return Round(facts["rate"], facts["rate"] / facts["server_busy"])
 
 
 if __name__ == "__main__":
