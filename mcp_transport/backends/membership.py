@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 # The longest pause between two attempts to reach the store during an outage.
 _MAX_RETRY_SECONDS: Final = 1.0
 
+# Dead nodes whose streams wait for a take-over by another node, as far as this one has logged them.
+_MAX_WAITING: Final = 100
+
 Stream = tuple[str, str]
 """A stream's session and name."""
 
@@ -126,6 +129,8 @@ class Membership:
         self._draining = False
         # The streams in the journal, which a sweep would read.
         self._running, self._journaled = running, set[Stream]()
+        # Dead nodes with streams that wait for a take-over, and how many: each sweep finds those again.
+        self._waiting = dict[str, int]()
         self._inbox_task = self._supervised("the inbox", self._listen)
         checks = _AfterHeartbeat(self._check_nodes)
         self._check_task = self._supervised("the check of other nodes", checks.run_once)
@@ -286,7 +291,12 @@ class Membership:
         orphaned, nodes = await asyncio.gather(journal, self.store.node_names())
         if not orphaned:
             await self.store.forget(dead)
-        logger.info("node %s died with %d streams to take over", dead, len(orphaned))
+        if self._waiting.pop(dead, None) != len(orphaned):
+            logger.info("node %s died with %d streams to take over", dead, len(orphaned))
+        if orphaned:
+            self._waiting[dead] = len(orphaned)
+        while len(self._waiting) > _MAX_WAITING:
+            del self._waiting[next(iter(self._waiting))]
         for key, stream in orphaned:
             self.receive(Orphaned(key, stream, dead))
         self.receive(NodeLost(dead))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import re
 import warnings
 from collections import Counter, defaultdict
@@ -201,8 +202,10 @@ class NodeContract:
     # -- leases --------------------------------------------------------------------------------------
 
     async def test_streams_of_a_killed_node_are_swept_until_they_are_claimed(
-        self, one: Process, other: Process
+        self, one: Process, other: Process, caplog: pytest.LogCaptureFixture
     ) -> None:
+        """Each sweep finds them, and the log says it once."""
+        caplog.set_level(logging.INFO, "mcp_transport.backends.membership")
         for stream in (STREAM, "other"):
             await one.bus.journal_at_once("a", KEY, stream)
         await self.put_in_journal(one, "a", "garbage")
@@ -213,6 +216,8 @@ class NodeContract:
         assert await other.bus.is_dead("a", "b")
         assert not await other.bus.send("a", HEARD)
         assert await self.journal(other, "a") == {(KEY, STREAM), (KEY, "other")}
+        other.received["b"].clear()
+        await other.receives("b", NodeLost("a"))
         other.bus.strike_from_journal("a", KEY, STREAM)  # type: ignore[attr-defined]
         other.received["b"].clear()
         await other.receives("b", NodeLost("a"))
@@ -224,6 +229,8 @@ class NodeContract:
 
         await eventually(is_forgotten)
         assert await other.bus.is_dead("a", "b")
+        counts = [int(count) for count in re.findall(r"node a died with (\d) streams", caplog.text)]
+        assert counts == sorted(set(counts), reverse=True) and counts[0] == 2
 
     async def test_every_node_is_told_of_a_killed_one(self, make: Callable[[], Process], one: Process) -> None:
         others = [make(), make()]
