@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.cluster.nodes import Site, rest, result_of, take, until
 from tests.support.http.client import Client
+from tests.support.redis.server import RedisServer
 
 Pair = tuple[int, int]
 
@@ -56,20 +57,21 @@ async def flood(client: Client, questions: Sequence[str], port: int, senders: in
     return [status for statuses in found for status in statuses]
 
 
-def inbox(site: Site, question: str) -> int:
+def inbox(redis: RedisServer, question: str) -> int:
     """Return how many bytes of Redis's memory the inbox of the node that asked takes."""
-    return site.redis.ask("MEMORY USAGE", f"mcp:{{in:{question.partition('.')[0]}}}:q") or 0
+    return redis.ask("MEMORY USAGE", f"mcp:{{in:{question.partition('.')[0]}}}:q") or 0
 
 
 async def test_node_flooded_with_replies_goes_on(site: Site, client: Client, pair: Pair) -> None:
     """Each reply is valid; the tool takes the first, which alone is sent on, and other calls are served meanwhile."""
+    redis = site.redis
     question, said = await asked(client, pair[0])
     most = served = 0
 
     async def watch() -> None:
         nonlocal most, served
         while True:
-            most = max(most, inbox(site, question))
+            most = max(most, inbox(redis, question))
             assert await (await client.call("add", {"a": 1, "b": 1}, port=pair[0])).text() == "2"
             served += 1
 
@@ -83,25 +85,26 @@ async def test_node_flooded_with_replies_goes_on(site: Site, client: Client, pai
     (result,) = await said
     assert result.startswith("accept ")
     assert most < 1.5 * MEGABYTE
-    await until(lambda: inbox(site, question) < 1.1 * MEGABYTE)
+    await until(lambda: inbox(redis, question) < 1.1 * MEGABYTE)
 
 
 @pytest.mark.blocks_loop("it writes and sends replies of 72 MiB")
 async def test_inbox_of_a_node_that_stands_still_is_bounded(site: Site, client: Client, pair: Pair) -> None:
     """What does not fit is refused, and can be sent again; nothing else of the session suffers."""
+    redis = site.redis
     open_questions = dict([await asked(client, pair[0]) for _ in range(72)])
     node = next(node for node in site.nodes if node.port == pair[0])
     node.pause()
     try:
         statuses = await flood(client, [*open_questions], pair[1])
-        size = inbox(site, next(iter(open_questions)))
+        size = inbox(redis, next(iter(open_questions)))
         assert await (await client.call("add", {"a": 1, "b": 1}, port=pair[1])).text() == "2"
     finally:
         node.resume()
     assert {*statuses} == {202, 503}
     assert statuses.count(202) * LONG < MOST
     assert size < 1.5 * MOST
-    await until(lambda: inbox(site, next(iter(open_questions))) < 1.5 * MEGABYTE)
+    await until(lambda: inbox(redis, next(iter(open_questions))) < 1.5 * MEGABYTE)
     for question in open_questions:
         assert (await client.reply(question, {"action": "decline"}, port=pair[1])).status == 202
     results = [result for said in open_questions.values() for result in await said]

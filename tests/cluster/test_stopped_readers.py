@@ -14,6 +14,7 @@ import pytest
 
 from tests.cluster.test_slow_and_vanished_clients import DELAYED, peak_memory
 from tests.support.cluster.stage import Stage, until
+from tests.support.cluster.store import redis_of
 from tests.support.http.client import Client
 from tests.support.node import Node
 
@@ -76,6 +77,7 @@ async def flood(client: Client) -> None:
 async def test_streams_that_nobody_reads_take_a_bounded_memory_each_and_delay_nobody(
     stage: Stage, number: int
 ) -> None:
+    redis_of(stage.store)  # moto takes ten minutes for so many events, and boto3 more memory than is measured
     node = stage.nodes[number]
     async with Client(node.port) as other, AsyncExitStack() as stack:
         await other.initialize()

@@ -114,6 +114,7 @@ async def listeners(stage: Stage) -> AsyncIterator[list[Listener]]:
 
 
 async def test_a_thousand_streams_on_two_nodes(stage: Stage, listeners: list[Listener]) -> None:
+    redis = stage.redis
     one, two = stage.nodes
     await side_by_side(listener.open() for listener in listeners)
     before = [resident_kib(node.pid) for node in stage.nodes]
@@ -123,7 +124,7 @@ async def test_a_thousand_streams_on_two_nodes(stage: Stage, listeners: list[Lis
     print(f"memory per idle stream: {each[0]:.1f} KiB under {one.server}, {each[1]:.1f} KiB under {two.server}")
 
     # The inbox is the one connection of a node that waits, and another one is for all of its commands.
-    await until(lambda: connections(stage.redis) == (len(stage.nodes), len(stage.nodes)), "two connections a node")
+    await until(lambda: connections(redis) == (len(stage.nodes), len(stage.nodes)), "two connections a node")
 
     await announce(one.port)
     await heard_by(listeners, [1])
@@ -137,4 +138,4 @@ async def test_a_thousand_streams_on_two_nodes(stage: Stage, listeners: list[Lis
     await announce(two.port)
     await heard_by(listeners, [1, 2, 3])
     assert {tuple(listener.numbers) for listener in listeners} == {(1, 2, 3)}, "each of them once, in order"
-    await until(lambda: connections(stage.redis)[0] == 1, "one node is left, and waits for messages")
+    await until(lambda: connections(redis)[0] == 1, "one node is left, and waits for messages")
