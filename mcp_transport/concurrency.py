@@ -89,14 +89,12 @@ class ConcurrencyLimiter:
     def try_acquire(self, caller: str) -> bool:
         """Start to run if there is room; return whether there was."""
         # Whoever waits although there is room has used up its own share.
-        if not self._has_room_for(caller):
+        limit, own = self.limit, self._running_of.get(caller, 0)
+        if self.running >= limit.running or own >= limit.running_per_caller:
             return False
-        self._add(caller)
-        return True
-
-    def _add(self, caller: str) -> None:
         self.running += 1
-        self._running_of[caller] = self._running_of.get(caller, 0) + 1
+        self._running_of[caller] = own + 1
+        return True
 
     async def acquire(self, caller: str) -> None:
         """Wait for room, `wait_seconds` at most. Raises: Overloaded."""
@@ -134,7 +132,8 @@ class ConcurrencyLimiter:
         else:
             del self._running_of[caller]
         while self._queues and self.running < self.limit.running and (waiter := self._next()) is not None:
-            self._add(waiter.caller)
+            self.running += 1
+            self._running_of[waiter.caller] = self._running_of.get(waiter.caller, 0) + 1
             self._measure_interval()
             waiter.admitted.set()
 

@@ -60,15 +60,14 @@ class Admission:
 
     def check(self, caller: str, request: Request, limits: CallLimits) -> None:
         """Check that a call would run or wait, before anything is done for it. Raises: ProtocolError, 429 or 503."""
-        if not is_limited(request):
-            return
         try:
             for limiter in self._limiters(request, limits):
                 limiter.check(caller)
             if limits.uses_thread:
                 self.threads.check(caller)
         except Overloaded as error:
-            raise overloaded(error) from None
+            if is_limited(request):
+                raise overloaded(error) from None
 
     def try_admit(self, caller: str, request: Request, limits: CallLimits) -> Limiters | None:
         """Admit a call at once and return what it has acquired, or return None if it must wait."""

@@ -191,17 +191,17 @@ class Call:
 
     async def _admit(self) -> None:
         """Wait until the call may run. Raises: Overloaded."""
-        admission, breaker = self._context.admission, self._limits.circuit_breaker
+        context, request, limits = self._context, self.request, self._limits
+        admission, breaker = context.admission, limits.circuit_breaker
         if breaker is not None:
-            self._context.breakers.check(self.request, breaker)
-        self._caller = self._principal.caller(self._sent.peer)
-        arguments = self._caller, self.request, self._limits
-        if (admitted := admission.try_admit(*arguments)) is None:
+            context.breakers.check(request, breaker)
+        self._caller = caller = self._principal.caller(self._sent.peer)
+        if (admitted := admission.try_admit(caller, request, limits)) is None:
             self._queue()
-            admitted = await admission.admit(*arguments)
+            admitted = await admission.admit(caller, request, limits)
         self._admitted = admitted
         if breaker is not None:
-            self._permit = self._context.breakers.enter(self.request, breaker, self._context.send_to_other_nodes)
+            self._permit = context.breakers.enter(request, breaker, context.send_to_other_nodes)
         self.enter_admitted()
 
     def _queue(self) -> None:

@@ -22,7 +22,7 @@ from mcp_transport.kernel.schemas import accepts_type, build_output_adapter, has
 from mcp_transport.kernel.validation_errors import argument_error, is_short, summarize_errors
 from mcp_transport.protocol.jsonrpc import Request
 
-__all__ = ["BoundedMetadata", "bounded_tool", "short_json"]
+__all__ = ["BoundedMetadata", "bounded_tool", "called_tool", "short_json"]
 
 # JSON values inside the strings of one call that are parsed: as many as a body may hold.
 _MAX_PARSED_VALUES: Final = 100_000
@@ -108,13 +108,20 @@ class BoundedMetadata(FuncMetadata):
         return parsed | unparsed
 
 
+def called_tool(tools: ToolManager | None, request: Request) -> Tool | None:
+    """Return the tool that a request calls."""
+    if tools is None or request.method != "tools/call" or not (params := request.params):
+        return None
+    name = params.get("name")
+    return tools.get_tool(name) if isinstance(name, str) else None
+
+
 def bounded_tool(tools: ToolManager | None, request: Request) -> Tool | None:
     """Return the tool that a request calls, and make it validate its arguments at a bounded cost from now on.
 
     Metadata that a project replaced stays.
     """
-    name = (request.params or {}).get("name") if request.method == "tools/call" else None
-    tool = tools.get_tool(name) if tools is not None and isinstance(name, str) else None
+    tool = called_tool(tools, request)
     if tool is not None and type(original := tool.fn_metadata) is FuncMetadata:
         bounded = BoundedMetadata.model_construct(
             **{name: getattr(original, name) for name in FuncMetadata.model_fields}

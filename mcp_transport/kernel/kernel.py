@@ -18,7 +18,7 @@ from mcp_types.methods import SPEC_CLIENT_METHODS, SPEC_CLIENT_NOTIFICATION_METH
 from pydantic import ValidationError
 
 from mcp_transport.domain.circuit_breaker import CircuitBreaker
-from mcp_transport.kernel.arguments import bounded_tool
+from mcp_transport.kernel.arguments import called_tool
 from mcp_transport.kernel.dispatch_context import Exchange
 from mcp_transport.kernel.errors import Refused, TooLarge, is_cancellation
 from mcp_transport.kernel.events import EventBus, ListenHandlers
@@ -166,7 +166,7 @@ class Kernel:
         """Return whether a request may run twice; for a tool, by its hints (2025-06-18, ToolAnnotations)."""
         if request.method != TOOL_CALL:
             return RetrySafety(safe=True)
-        tool = bounded_tool(self._path.tools, request)
+        tool = called_tool(self._path.tools, request)
         if tool is None or request.hidden:
             return RetrySafety(safe=False)
         hints = tool.annotations
@@ -176,7 +176,7 @@ class Kernel:
 
     def limits(self, request: Request) -> CallLimits:
         """Return the limits of the tool that a request calls."""
-        tool = bounded_tool(self._path.tools, request)
+        tool = called_tool(self._path.tools, request)
         # Not getattr, which is slow for a tool that has none: pydantic then builds an error.
         return _NO_LIMITS if tool is None else tool.__dict__.get("limits", _NO_LIMITS)
 
@@ -199,7 +199,7 @@ class Kernel:
         """Return the name of the tool that a message calls; None if there is none, or its caller may not use it."""
         if not isinstance(message, Request) or message.method != TOOL_CALL or message.hidden:
             return None
-        tool = bounded_tool(self._path.tools, message)
+        tool = called_tool(self._path.tools, message)
         return tool.name if tool is not None else None
 
     # -- one message ---------------------------------------------------------------------------------
