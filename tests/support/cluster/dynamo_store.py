@@ -90,9 +90,12 @@ class DynamoStore(Store):
         return any(lease["swept"]["BOOL"] for lease in leases.values())
 
     def _items(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """Return all items by their keys."""
-        items = admin(self.server.url).scan(TableName=self.table.table, ConsistentRead=True)["Items"]
-        return {(item["pk"]["S"], item["sk"]["S"]): item for item in items}
+        """Return all items by their keys, with no attribute but a lease's `swept`; a page has a megabyte at most."""
+        paginator = admin(self.server.url).get_paginator("scan")
+        pages = paginator.paginate(
+            TableName=self.table.table, ConsistentRead=True, ProjectionExpression="pk, sk, swept"
+        )
+        return {(item["pk"]["S"], item["sk"]["S"]): item for page in pages for item in page["Items"]}
 
     def leases(self) -> int:
         return len(_wait(lambda: self._backend.bus.nodes()))
