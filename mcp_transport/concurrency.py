@@ -88,7 +88,8 @@ class ConcurrencyLimiter:
 
     def try_acquire(self, caller: str) -> bool:
         """Start to run if there is room; return whether there was."""
-        # Whoever waits although there is room has used up its own share.
+        # A caller that waits although there is room has used up its own share. Not `_has_room_for`: this runs with
+        # each call, and the count is needed twice.
         limit, own = self.limit, self._running_of.get(caller, 0)
         if self.running >= limit.running or own >= limit.running_per_caller:
             return False

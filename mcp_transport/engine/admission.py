@@ -66,7 +66,7 @@ class Admission:
             if limits.uses_thread:
                 self.threads.check(caller)
         except Overloaded as error:
-            if is_limited(request):
+            if is_limited(request):  # only now, because hardly any request would be refused
                 raise overloaded(error) from None
 
     def try_admit(self, caller: str, request: Request, limits: CallLimits) -> Limiters | None:

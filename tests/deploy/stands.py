@@ -108,7 +108,7 @@ async def until_all(expected: Collection[T], send: Callable[[], Awaitable[T]]) -
     """
     answers: list[T] = []
     async with asyncio.timeout(PATIENCE):
-        while not answers or set(answers) != set(expected):
+        while set(answers) != set(expected):
             answers.append(await send())
             assert answers[-1] in expected, answers
     return answers

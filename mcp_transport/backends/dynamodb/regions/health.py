@@ -18,8 +18,8 @@ _LAST_PAUSE_SECONDS: Final = 4.0
 
 # So many requests in a row must have failed, however long it takes.
 _MIN_FAILURES: Final = 3
-# Failures that are further apart are two outages: in the time after which a region is lost, or in seconds, because a
-# request fails only after tens of seconds where nothing answers for a name, or packets vanish.
+# Failures are two outages if they are further apart than this many times `lost_seconds`, and than a minute: a request
+# fails only after tens of seconds if the name cannot be resolved, or if the network drops packets.
 _MAX_GAP: Final = 4.0
 _MIN_GAP_SECONDS: Final = 60.0
 
@@ -62,7 +62,7 @@ class RegionHealth:
             self._failing_since, self._failures, self._leases_since = now, 0, None
         self._failures += 1
         self._last_failure = now
-        if is_first:  # other requests than probes may fail so often that none would be due
+        if is_first:  # later ones are no reason to wait: nodes that have joined the region fail all the time
             self._plan_probe(now)
         return is_first
 
